@@ -55,9 +55,18 @@ def verify_export_at(
 
 
 def _say_result(result: ExportResult, *, has_keys: bool) -> None:
+    manifest = result.manifest
+    if manifest is not None:
+        scope = manifest.scope
+        parts = [f"{name} {value}" for name, value in scope.model_dump(exclude={"files"}).items() if value is not None]
+        named = " and ".join(parts) or "the whole installation"
+        say(f"The export says that it is of {named}, made at {manifest.made_at}.")
+        total = sum(epoch.size for epoch in manifest.epochs)
+        if has_keys:
+            say(f"The signatures of the given key cover {result.signed:,} of the {total:,} events of the log.")
+        else:
+            say("No public key was given: only the export itself says of which installation it is. See --key.")
     say(f"{result.events:,} events and the bytes of {result.blobs:,} files were compared with the log of the export.")
-    if result.manifest is not None and result.manifest.missing_blobs:
-        say(f"The bytes of {len(result.manifest.missing_blobs):,} files were missing when the export was made.")
-    if not has_keys:
-        say("No public key was given: only the export itself says of which installation it is. See --key.")
+    if manifest is not None and manifest.missing_blobs:
+        say(f"The bytes of {len(manifest.missing_blobs):,} files were missing when the export was made.")
     say("Verified: no faults." if not result.faults else f"{len(result.faults):,} faults.")

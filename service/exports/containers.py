@@ -156,7 +156,9 @@ def read_files(place: Path, passphrase: str | None) -> Iterator[tuple[str, bytes
     """
     files = _read_folder(place) if place.is_dir() else _read_tar(place)
     seal: FileSeal | None = None
-    for path, data in files:
+    for number, (path, data) in enumerate(files):
+        if number == 0 and passphrase is not None and path != KEY_FILE:
+            raise ExportFault(f"{place} is not encrypted, and a passphrase was given")
         if path == KEY_FILE:
             if passphrase is None:
                 raise ExportFault(f"{place} is encrypted: give the file with its passphrase")

@@ -8,6 +8,7 @@ elsewhere, says that the log is that of the installation.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -15,22 +16,13 @@ from pydantic import ValidationError
 
 from events import codec, leaves
 from events.file import FileCreated
+from events.installation import EpochBegun, LogKeyUsed
 from events.leaves import NO_LEAF
-from service.audit.checkpoint import Checkpoint
 from service.audit.log_check import KnownCheckpoint
-from service.audit.merkle import HASH_BYTES, tree_root
-from service.audit.notes import FormatError, Note, SignatureError, VerifierKey
-from service.audit.tiles import (
-    FULL_WIDTH,
-    TileHashes,
-    TilePlace,
-    TileResource,
-    hash_complete,
-    parse_path,
-    split_hashes,
-    tile_width,
-)
-from service.exports.layout import MANIFEST, ExportedEvent, ExportFault, Manifest, ManifestEpoch, load_event
+from service.audit.merkle import HASH_BYTES
+from service.audit.notes import FormatError, VerifierKey
+from service.exports.layout import MANIFEST, ExportedEvent, ExportFault, Manifest, load_event
+from service.exports.log_part import LeafRun, LogPart
 
 # Faults that are reported; more say nothing new.
 MAX_FAULTS = 1000
@@ -40,13 +32,13 @@ MAX_FAULTS = 1000
 class ExportResult:
     """The work of a verification so far. `manifest` is None until it was read, which is last.
 
-    `is_signed` if a given key signed the checkpoint of the newest epoch.
+    `signed` is the number of events that the checkpoints cover which a given key signed, or one that the log records.
     """
 
     files: int = 0
     events: int = 0
     blobs: int = 0
-    is_signed: bool = False
+    signed: int = 0
     manifest: Manifest | None = None
     faults: list[str] = field(default_factory=list)
 
@@ -62,33 +54,20 @@ class _StreamEnd:
     leaf: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _LeafRun:
-    """The leaves of events with the indexes first, first + 1, …: 32 bytes each."""
-
-    first: int
-    leaves: bytearray
-
-    @property
-    def end(self) -> int:
-        return self.first + len(self.leaves) // HASH_BYTES
-
-
 class ExportCheck:
     """The check of one export. Call `add` with its files in their order, and then `finish`."""
 
     def __init__(self, keys: Collection[VerifierKey], known: Collection[KnownCheckpoint]) -> None:
         self.result = ExportResult()
-        self._keys = keys
-        self._known = known
+        self._log = LogPart(keys, known, self.result.report)
         self._found: dict[str, tuple[int, str, int]] = {}
-        self._notes: dict[int, str] = {}
-        self._tiles: dict[int, dict[TilePlace, bytes]] = {}
         self._ends: dict[str, _StreamEnd] = {}
         # The leaves of the events. They are compared with those of the tiles when the epochs are known.
-        self._runs: list[_LeafRun] = []
+        self._runs: list[LeafRun] = []
         self._gaps: list[str] = []
         self._created: dict[str, FileCreated] = {}
+        self._projects: set[str] = set()
+        self._files: set[str] = set()
         self._blob: _BlobCheck | None = None
         self._last_index = -1
 
@@ -108,7 +87,7 @@ class ExportCheck:
                 result.report(str(error))
             return
         if first == "log":
-            self._add_log(path, rest, data)
+            self._log.add(path, rest, data)
         elif first == "events":
             events = self._add_events(path, data)
         elif first == "blobs":
@@ -124,9 +103,10 @@ class ExportCheck:
             result.report(f"{MANIFEST} is missing: the export is not whole")
             return result
         self._compare_files(manifest)
-        for epoch in manifest.epochs:
-            self._check_epoch(epoch)
+        self._log.check(manifest.epochs, self._runs)
+        result.signed = self._log.signed
         self._check_places(manifest)
+        self._check_scope(manifest)
         if manifest.scope.since is None:
             for gap in self._gaps:
                 result.report(gap)
@@ -134,25 +114,6 @@ class ExportCheck:
             for key in sorted(self._created.keys() - set(manifest.missing_blobs)):
                 result.report(f"the bytes of the file {key} are missing, or are others")
         return result
-
-    def _add_log(self, path: str, rest: str, data: bytes) -> None:
-        number, _, name = rest.partition("/")
-        if not number.isdecimal():
-            self.result.report(f"{path} is no file of an export")
-            return
-        epoch = int(number)
-        try:
-            if name == "checkpoint":
-                self._notes[epoch] = data.decode()
-                return
-            tile: TileResource = parse_path(name)
-        except (ValueError, UnicodeDecodeError) as error:
-            self.result.report(f"{path} is no file of an export: {error}")
-            return
-        if tile.level is None or len(data) != HASH_BYTES * tile.width:
-            self.result.report(f"{path} was changed: it has {len(data)} bytes")
-            return
-        self._tiles.setdefault(epoch, {})[TilePlace(tile.level, tile.number)] = data
 
     def _add_events(self, path: str, data: bytes) -> int:
         lines = data.splitlines()
@@ -175,10 +136,11 @@ class ExportCheck:
             return "the event stands in the export twice, or in another order than in the log"
         self._last_index = event.index
         if not self._runs or self._runs[-1].end != event.index:
-            self._runs.append(_LeafRun(event.index, bytearray()))
+            self._runs.append(LeafRun(event.index, bytearray()))
         self._runs[-1].leaves.extend(event.leaf[:HASH_BYTES].ljust(HASH_BYTES, b"\0"))
         before = self._ends.get(envelope.stream_id)
         self._ends[envelope.stream_id] = _StreamEnd(envelope.version, event.leaf)
+        self._projects.add(envelope.project_id)
         if leaves.commit(event.content) != event.commitment:
             return "the content was changed"
         try:
@@ -202,8 +164,17 @@ class ExportCheck:
             found = codec.load(leaves.content_json(event.content), event.envelope.schema_version)
         except ValueError as error:
             return f"this software cannot read the event: {_first_line(error)}"
-        if isinstance(found, FileCreated):
-            self._created[found.blob] = found
+        match found:
+            case FileCreated():
+                self._created[found.blob] = found
+                self._files.add(event.envelope.stream_id)
+            case EpochBegun(kept_origin=str(origin)):
+                self._log.kept[origin] = found
+            case LogKeyUsed():
+                with suppress(FormatError):
+                    self._log.recorded.append(VerifierKey.parse(found.verifier_key))
+            case _:
+                pass
         return None
 
     def _add_part(self, path: str, rest: str, data: bytes) -> None:
@@ -238,65 +209,13 @@ class ExportCheck:
         if manifest.events != self.result.events:
             self.result.report(f"{MANIFEST} names {manifest.events} events, and the export has {self.result.events}")
 
-    def _check_epoch(self, epoch: ManifestEpoch) -> None:
-        """Checks that the tiles of an epoch lead to the root of its checkpoint, and who signed that."""
-        tiles = self._tiles.get(epoch.epoch, {})
-        place = f"epoch {epoch.epoch} of the log"
-        self._check_tiles(tiles, epoch, place)
-        text = self._notes.get(epoch.epoch)
-        if text is None:
-            if epoch.checkpoint_size:
-                self.result.report(f"{place}: its checkpoint is missing")
-            return
-        try:
-            note = Note.parse(text)
-            checkpoint = Checkpoint.parse(note.text)
-            if (checkpoint.origin, checkpoint.size) != (epoch.origin, epoch.checkpoint_size):
-                raise FormatError("it is of another log or size")
-            if tree_root(checkpoint.size, TileHashes(tiles)) != checkpoint.root:
-                raise FormatError("the tiles lead to another root: the log was rewritten")
-            if self._keys:
-                note.verify([VerifierKey(epoch.origin, key.type, key.public_key) for key in self._keys])
-                self.result.is_signed = True
-            self._compare_known(epoch, TileHashes(tiles))
-        except (FormatError, SignatureError, ValueError) as error:
-            self.result.report(f"{place}: its checkpoint is not valid: {error}")
-        except LookupError:
-            self.result.report(f"{place}: tiles are missing")
-
-    def _compare_known(self, epoch: ManifestEpoch, tiles: TileHashes) -> None:
-        for item in self._known:
-            checkpoint = item.checkpoint
-            if checkpoint.origin != epoch.origin:
-                continue
-            if checkpoint.size > epoch.size:
-                self.result.report(f"{item.source} is newer than the export, so it cannot be compared")
-                continue
-            try:
-                is_same = tree_root(checkpoint.size, tiles) == checkpoint.root
-            except LookupError:
-                self.result.report(f"{item.source} cannot be compared: the export lacks tiles for its size")
-            else:
-                if not is_same:
-                    self.result.report(f"the log was rewritten or forked: it has another root than {item.source}")
-
-    def _check_tiles(self, tiles: dict[TilePlace, bytes], epoch: ManifestEpoch, name: str) -> None:
-        for place, tile in tiles.items():
-            if len(tile) != HASH_BYTES * tile_width(place, epoch.size):
-                self.result.report(f"{name}: the tile {place.number} at level {place.level} has another size")
-            elif len(tile) == HASH_BYTES * FULL_WIDTH:
-                above = tiles.get(TilePlace(place.level + 1, place.number // FULL_WIDTH))
-                at = place.number % FULL_WIDTH
-                if above is None or split_hashes(above)[at] != hash_complete(split_hashes(tile)):
-                    self.result.report(f"{name}: the tile {place.number} at level {place.level} was changed")
-
     def _check_places(self, manifest: Manifest) -> None:
         """Checks that the log has each event at its index, and that an export of all has each event of the log."""
         count = 0
         for run in self._runs:
             for at in range(0, len(run.leaves), HASH_BYTES):
                 index = run.first + at // HASH_BYTES
-                leaf = self._logged_leaf(manifest, index)
+                leaf = self._log.leaf(index)
                 count += 1
                 if leaf is None:
                     self.result.report(f"the tile for the event at the index {index} is missing")
@@ -307,14 +226,15 @@ class ExportCheck:
         if scope.project is scope.thread is scope.since is scope.until is None and count != total:
             self.result.report(f"the export has {count} of the {total} events of the log")
 
-    def _logged_leaf(self, manifest: Manifest, index: int) -> bytes | None:
-        """Returns the leaf that the tiles have at an index; None if they have none."""
-        for epoch in manifest.epochs:
-            number, at = divmod(index - epoch.first_index, FULL_WIDTH)
-            if number >= 0 and index < epoch.first_index + epoch.size:
-                tile = self._tiles.get(epoch.epoch, {}).get(TilePlace(0, number), b"")
-                return tile[HASH_BYTES * at : HASH_BYTES * (at + 1)] or None
-        return None
+    def _check_scope(self, manifest: Manifest) -> None:
+        """Checks that no event is of another project or thread than those of the scope."""
+        project, thread = manifest.scope.project, manifest.scope.thread
+        if project is not None:
+            for other in sorted(self._projects - {project}):
+                self.result.report(f"the export of the project {project} has events of the project {other}")
+        if thread is not None:
+            for other in sorted(self._ends.keys() - self._files - {thread}):
+                self.result.report(f"the export of {thread} has events of {other}, which is no file")
 
 
 def _first_line(error: ValueError) -> str:

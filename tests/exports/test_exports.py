@@ -186,8 +186,7 @@ async def test_an_export_of_all_proves_itself(
     result = verify(place, await installation.key(), passphrase)
     assert result.faults == []
     rows = await installation.db.fetch("SELECT stream_id, version, content, leaf FROM events")
-    assert result.is_signed
-    assert result.events == progress.count == len(rows) > 256  # so that a tile is full
+    assert result.signed == result.events == progress.count == len(rows) > 256  # so that a tile is full
     assert result.blobs == progress.blobs == 2
     stored = {(row["stream_id"], row["version"]): (row["content"], row["leaf"]) for row in rows}
     found = [load_event(orjson.dumps(line)) for line in lines_of(place, passphrase)]
@@ -411,6 +410,45 @@ def _forge_manifest(place: Path) -> None:
     (place / MANIFEST).write_bytes(manifest.model_copy(update={"files": files, "events": total}).to_bytes())
 
 
+def _change_manifest(place: Path, **changes: Any) -> None:
+    manifest = Manifest.parse((place / MANIFEST).read_bytes())
+    (place / MANIFEST).write_bytes(manifest.model_copy(update=changes).to_bytes())
+
+
+async def test_events_that_no_signature_covers_are_found(installation: Installation, tmp_path: Path) -> None:
+    """Whoever makes an export can write any manifest, so a key must vouch for each event."""
+    whole, key = tmp_path / "whole", await installation.key()
+    await installation.export(whole)
+    [epoch] = Manifest.parse((whole / MANIFEST).read_bytes()).epochs
+    unsigned = epoch.model_copy(update={"checkpoint_size": 0})
+    second = epoch.model_copy(update={"epoch": 2, "origin": "everthread/x/2", "first_index": epoch.size, "size": 0})
+    grown = second.model_copy(update={"size": 3, "checkpoint_size": 0})
+    before = epoch.model_copy(update={"checkpoint_size": 0, "origin": "everthread/x/1"})
+    for name, epochs, fault in (
+        ("no checkpoint", [unsigned], "nothing vouches for the rest"),
+        ("a smaller one", [epoch.model_copy(update={"checkpoint_size": 3})], "of another log or size"),
+        ("an epoch behind", [epoch, grown], "nothing vouches for the rest"),
+        ("an epoch before", [before, epoch.model_copy(update={"epoch": 2})], "does not follow the one before it"),
+        ("other numbers", [epoch.model_copy(update={"epoch": 2})], "does not follow the one before it"),
+    ):
+        place = tmp_path / name.replace(" ", "_")
+        shutil.copytree(whole, place)
+        _change_manifest(place, epochs=epochs)
+        assert fault in "\n".join(_faults(place, key)), name
+    _change_manifest(whole, epochs=[epoch, second.model_copy(update={"checkpoint_size": 0})])
+    assert _faults(whole, key) == []  # an epoch that has just begun
+
+
+async def test_events_outside_the_scope_are_found(installation: Installation, tmp_path: Path) -> None:
+    place = tmp_path / "export"
+    await installation.export(place)
+    manifest = Manifest.parse((place / MANIFEST).read_bytes())
+    _change_manifest(place, scope=manifest.scope.model_copy(update={"project": "proj_2"}))
+    assert "has events of the project proj_1" in "\n".join(_faults(place))
+    _change_manifest(place, scope=manifest.scope.model_copy(update={"thread": "thread_file"}))
+    assert "has events of thread_other, which is no file" in "\n".join(_faults(place))
+
+
 async def test_keys_and_checkpoints_from_elsewhere(installation: Installation, tmp_path: Path) -> None:
     place = tmp_path / "export"
     await installation.export(place)
@@ -419,6 +457,8 @@ async def test_keys_and_checkpoints_from_elsewhere(installation: Installation, t
     note = (place / "log/1/checkpoint").read_text()
     same = KnownCheckpoint.parse(note, "the checkpoint kept.txt")
     assert verify(place, known=[same]).faults == []
+    elsewhere = KnownCheckpoint.parse(note.replace("/1\n", "/2\n", 1), "the checkpoint kept.txt")
+    assert "which the export does not know" in "\n".join(verify(place, known=[elsewhere]).faults)
     origin, size, _, *rest = note.splitlines()
     forged = "\n".join([origin, size, "A" * 43 + "=", *rest]) + "\n"
     other = KnownCheckpoint.parse(forged, "the checkpoint kept.txt")
@@ -434,6 +474,9 @@ async def test_passphrases(installation: Installation, tmp_path: Path) -> None:
         verify(place)
     with pytest.raises(ExportFault, match="the passphrase is another one"):
         verify(place, passphrase="battery staple")
+    await installation.export(tmp_path / "open")
+    with pytest.raises(ExportFault, match="is not encrypted, and a passphrase was given"):
+        verify(tmp_path / "open", passphrase="correct horse")
     raw = b"".join(path.read_bytes() for path in place.rglob("*") if path.is_file())
     for secret in (b"thread_file", b"See the file", BYTES[:64], b"everthread-export"):
         assert secret not in raw
