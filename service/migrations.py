@@ -8,7 +8,6 @@ must be rebuilt after a migration; they are rebuilt once all migrations are appl
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -23,12 +22,11 @@ from service.database import connect
 from service.errors import StartupError
 from sql import Migration
 from sql.connection import Connection
+from sql.table_changes import change_tables
 
 log = structlog.get_logger()
 
 MIGRATION_TIMEOUT_S = 600.0
-# Seconds between two tries of a migration that waited 2 s for a lock in vain (`limit_lock_wait`).
-LOCK_PAUSE_S = 0.5
 # Streams whose views one transaction rebuilds, and the seconds between two lines of the log about it.
 REBUILD_BATCH = 100
 REBUILD_LOG_EVERY_S = 10.0
@@ -188,23 +186,17 @@ async def _rebuild_pending(db: Connection) -> None:
 
 
 async def _apply(db: Connection, migration: Migration) -> None:
-    """Applies one migration. Appends of servers at work wait behind a lock that it waits for, so it waits briefly, and
-    tries again, until MIGRATION_TIMEOUT_S.
-    """
+    """Applies one migration. Waits briefly for a lock, and tries again, until MIGRATION_TIMEOUT_S."""
+
+    async def change() -> None:
+        await db.execute(migration.text, timeout=MIGRATION_TIMEOUT_S)
+        await db.execute(_SQL["record"], migration.name, migration.sha256)
+
+    def warn() -> None:
+        log.warning("migration_waits", migration=migration.name)
+
     log.info("migration_started", migration=migration.name)
-    until = monotonic() + MIGRATION_TIMEOUT_S
-    while True:
-        try:
-            async with db.transaction():
-                await db.execute(_SQL["limit_lock_wait"])
-                await db.execute(migration.text, timeout=MIGRATION_TIMEOUT_S)
-                await db.execute(_SQL["record"], migration.name, migration.sha256)
-            return
-        except asyncpg.LockNotAvailableError:
-            if monotonic() >= until:
-                raise
-            log.warning("migration_waits", migration=migration.name)
-            await asyncio.sleep(LOCK_PAUSE_S)
+    await change_tables(db, change, wait_s=MIGRATION_TIMEOUT_S, on_wait=warn)
 
 
 async def _grant_rights(db: Connection, role: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncpg
 
+from service.secrets.key_ring import KeyMissing
 from sql.row_operations import OutdatedSoftware
 
 # Errors that mean that the database is away or overloaded for now, not that a query is wrong. Worth another try.
@@ -24,6 +25,8 @@ DATABASE_ERRORS = (
     asyncpg.ReadOnlySQLTransactionError,
     # Newer software does the work: this process waits for its end (`service.processes.peers`).
     OutdatedSoftware,
+    # A rotation has begun, and the source of the keys does not give the new one yet.
+    KeyMissing,
 )
 
 

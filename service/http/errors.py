@@ -14,6 +14,7 @@ from service.database import DATABASE_ERRORS, DatabaseBusy
 from service.passthrough import PassthroughError
 from service.replay.time_travel import ReplayBusy
 from service.search.base import SearchFailure
+from service.secrets.key_ring import KeyMissing
 from service.storage.base import BlobMissing, StorageError
 from service.storage.checked_read import BlobChanged
 from sql.row_operations import OutdatedSoftware
@@ -123,6 +124,10 @@ async def map_errors(request: web.Request, handler: Handler) -> web.StreamRespon
     except OutdatedSoftware:
         log.warning("request_refused", reason="newer software writes the views")
         message = "This server is being replaced by a newer version. Please try again."
+        return response(503, body(message, kind="server_error"))
+    except KeyMissing as error:
+        log.error("request_failed_by_missing_key", key_id=error.key_id)
+        message = "A key that this server needs is not available. Please try again."
         return response(503, body(message, kind="server_error"))
     except DATABASE_ERRORS as error:
         log.warning("request_failed_by_database", error=str(error) or type(error).__name__)

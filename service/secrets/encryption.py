@@ -10,12 +10,13 @@ import asyncpg
 import structlog
 
 from service.errors import CommandError, StartupError
-from service.secrets.key_ring import RING, KeyMissing, KeyRing, id_of
+from service.secrets.key_ring import RING, KeyRing, id_of
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys
 from service.secrets.stream_keys import name_of
 from sql import queries
 from sql.connection import Connection
 from sql.sealed_columns import SEALED_KINDS
+from sql.table_changes import change_tables
 
 log = structlog.get_logger()
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 WRAPPED_PAGE = 500
 # Seconds that a count over all streams may take.
 STATEMENT_S = 600.0
+# Seconds for which the beginning of an epoch tries to lock the tables.
+LOCK_WAIT_S = 600.0
 _SQL = queries("encryption")
 _KEYS = queries("stream_keys")
 
@@ -31,7 +34,7 @@ async def read_keys(source: EncryptionKeySource, *, ring: KeyRing = RING) -> lis
     """Returns the key-encryption keys, the newest last, and adds them to the ring. Raises StartupError."""
     keys = await load_keys(source)
     ring.add(keys)
-    ring.read = partial(load_keys, source)
+    ring.read_from(partial(load_keys, source))
     return keys
 
 
@@ -40,14 +43,16 @@ async def prepare_encryption(
 ) -> None:
     """Checks that the keys are those of the database. A new database becomes encrypted if the settings want that.
 
-    Raises StartupError; KeyMissing if the database is encrypted and the key of its newest epoch is missing.
+    Raises StartupError; KeyMissing if the database is encrypted and the key of its newest epoch, or an older key that
+    still wraps keys of streams, is missing.
     """
-    current = await db.fetchrow(_KEYS["epoch"])
-    if current is not None:
-        if current["key_id"] not in ring:
-            raise KeyMissing(current["key_id"])
-    elif wants_encryption:
-        if await db.fetchval(_SQL["has_streams"]):
+    # First: another process may begin the encryption, and write, before the next statement.
+    has_streams = await db.fetchval(_SQL["has_streams"])
+    needed = await db.fetch(_KEYS["needed_keys"])
+    for row in needed:
+        await ring.require(row["key_id"])
+    if not needed and wants_encryption:
+        if has_streams:
             log.warning("encryption_not_enabled", advice="the database is older: run everthread encryption enable")
         else:
             await begin_encryption(db, source, keys, ring=ring)
@@ -58,26 +63,41 @@ async def begin_encryption(
 ) -> None:
     """Begins the first epoch: from now on, all appends encrypt. Makes the key if the data directory has none.
 
-    `keys` are those of the source. The role of `db` must own the tables. Raises StartupError.
+    If another process began it first, its key is the one that counts, and must be in the ring or the source. `keys` are
+    those of the source. The role of `db` must own the tables. Raises StartupError, as KeyMissing.
     """
-    if not keys:
-        keys = [add_key(source)]
-        ring.add(keys)
-        log.warning(
-            "encryption_key_made", file=str(source.path), advice="copy this file: without it, nothing can be read"
-        )
+
+    async def begin() -> None:
+        await db.execute(_SQL["lock"])
+        if (current := await db.fetchrow(_KEYS["epoch"])) is not None:
+            await ring.require(current["key_id"])
+            return
+        await db.execute(_SQL["refuse_plain"])
+        # Another process may have made the key since `keys` were read.
+        found = keys or await load_keys(source) or [_make_key(source)]
+        ring.add(found)
+        await db.fetchval(_SQL["begin"], id_of(found[-1]))
+
     try:
-        async with db.transaction():
-            await db.execute(_SQL["refuse_plain"])
-            await db.fetchval(_SQL["begin"], id_of(keys[-1]))
-    except asyncpg.UniqueViolationError:
-        current = await db.fetchrow(_KEYS["epoch"])  # another server began it first
-        if current is not None and current["key_id"] not in ring:
-            raise KeyMissing(current["key_id"]) from None
+        await change_tables(db, begin, wait_s=LOCK_WAIT_S, on_wait=_warn_of_wait)
+    except asyncpg.LockNotAvailableError as error:
+        raise StartupError(
+            f"The database cannot be encrypted: other transactions held its tables for {LOCK_WAIT_S:g} s. Try again."
+        ) from error
     except asyncpg.InsufficientPrivilegeError as error:
         raise StartupError(
             f"The database cannot be encrypted: {error}. The owner of its tables may: everthread encryption enable."
         ) from error
+
+
+def _make_key(source: EncryptionKeySource) -> bytes:
+    secret = add_key(source)
+    log.warning("encryption_key_made", file=str(source.path), advice="copy this file: without it, nothing can be read")
+    return secret
+
+
+def _warn_of_wait() -> None:
+    log.warning("encryption_waits", advice="a long transaction is at work on the tables")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +132,22 @@ async def begin_rotation(
 
     The new key is made in the data directory's file, or is the last one of the source. Raises CommandError.
     """
-    state = await read_state(db)
-    if not state.is_encrypted:
-        raise CommandError("The database is not encrypted: run everthread encryption enable.")
-    if state.older_keys:
-        return
-    if source.is_own_file:
-        keys = [add_key(source)]
-        ring.add(keys)
-    elif id_of(keys[-1]) == state.key_id:
-        raise CommandError("The last key is in use already: add a new key behind it, and run the command again.")
-    await db.fetchval(_SQL["begin"], id_of(keys[-1]))
+
+    async def begin() -> None:
+        await db.execute(_SQL["lock"])
+        state = await read_state(db)
+        if not state.is_encrypted:
+            raise CommandError("The database is not encrypted: run everthread encryption enable.")
+        if state.older_keys:
+            return
+        if source.is_own_file:
+            newest = add_key(source)
+            ring.add([newest])
+        elif id_of(newest := keys[-1]) == state.key_id:
+            raise CommandError("The last key is in use already: add a new key behind it, and run the command again.")
+        await db.fetchval(_SQL["begin"], id_of(newest))
+
+    await change_tables(db, begin, wait_s=LOCK_WAIT_S, on_wait=_warn_of_wait)
 
 
 async def wrap_again(db: Connection, *, ring: KeyRing = RING) -> AsyncIterator[int]:

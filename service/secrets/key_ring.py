@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from time import monotonic
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from service.errors import StartupError
 from sql.seals import KEY_BYTES, NONCE_BYTES
+
+log = structlog.get_logger()
 
 _ID_DOMAIN = b"everthread/key-encryption-key/1\n"
 _WRAP_DOMAIN = b"everthread/wrapped-key/1\n"
@@ -40,11 +44,17 @@ class KeyRing:
     """Key-encryption keys by their ids: the current one, and older ones until nothing is wrapped by them."""
 
     def __init__(self) -> None:
-        # Reads the keys again, since a rotation may have added one.
-        self.read: Callable[[], Awaitable[Iterable[bytes]]] | None = None
+        self._read: Callable[[], Awaitable[Iterable[bytes]]] | None = None
+        self._reading = asyncio.Lock()
         self._next_read = 0.0
         self._secrets: dict[str, bytes] = {}
         self._ciphers: dict[str, AESGCM] = {}
+
+    def read_from(self, read: Callable[[], Awaitable[Iterable[bytes]]]) -> None:
+        """Sets the function that reads the keys again if one is missing, since a rotation may have added it."""
+        self._read = read
+        self._reading = asyncio.Lock()
+        self._next_read = 0.0
 
     def add(self, secrets: Iterable[bytes]) -> None:
         """Adds keys of KEY_BYTES bytes."""
@@ -61,14 +71,26 @@ class KeyRing:
         return key_id in self._ciphers
 
     async def require(self, key_id: str) -> None:
-        """Returns if the ring has the key; reads the keys again if it has not. Raises KeyMissing, and as `read`."""
+        """Returns if the ring has the key. Reads the keys again if it has not; callers wait for the same reading.
+
+        Raises KeyMissing, also if the keys cannot be read.
+        """
         if key_id in self:
             return
-        if self.read is not None and monotonic() >= self._next_read:
-            self._next_read = monotonic() + READ_EVERY_S
-            self.add(await self.read())
+        if self._read is not None:
+            async with self._reading:
+                if key_id not in self and monotonic() >= self._next_read:
+                    await self._read_again(self._read)
         if key_id not in self:
             raise KeyMissing(key_id)
+
+    async def _read_again(self, read: Callable[[], Awaitable[Iterable[bytes]]]) -> None:
+        try:
+            self.add(await read())
+        except StartupError as error:
+            log.warning("encryption_keys_not_read", error=str(error))
+        # Not after a cancellation: then the next caller reads.
+        self._next_read = monotonic() + READ_EVERY_S
 
     def wrap(self, key_id: str, secret: bytes, name: str) -> bytes:
         """Returns a secret encrypted by a key of the ring; it opens only under the same name. Raises KeyMissing."""

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import fcntl
 import os
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,16 +73,31 @@ def parse_keys(text: bytes, name: str) -> list[bytes]:
 
 
 def add_key(source: EncryptionKeySource) -> bytes:
-    """Returns a new key, which is added to the file in the data directory (mode 0600). Raises StartupError."""
+    """Returns a new key, which is added to the file in the data directory (mode 0600).
+
+    Other processes that share the directory add theirs one after the other. Raises StartupError.
+    """
     file = source.path
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        older = file.read_bytes() if file.exists() else b""
-        secret = new_secret()
-        _replace(file, older + base64.b64encode(secret) + b"\n")
+        with _hold_lock(file):
+            older = file.read_bytes() if file.exists() else b""
+            secret = new_secret()
+            _replace(file, older + base64.b64encode(secret) + b"\n")
     except OSError as error:
         raise StartupError(f"Cannot write the encryption keys {file}: {error.strerror}") from None
     return secret
+
+
+@contextmanager
+def _hold_lock(file: Path) -> Iterator[None]:
+    """Holds a lock beside the file, which is itself replaced. Raises OSError."""
+    descriptor = os.open(file.with_name(f"{file.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(file: Path, content: bytes) -> None:

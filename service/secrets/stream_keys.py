@@ -106,10 +106,9 @@ class StreamKeys:
         self._epoch_until = 0.0
 
     async def check(self, db: Connection) -> None:
-        """Raises KeyMissing if the database is encrypted and the key of its newest epoch is missing."""
-        epoch = await self._newest_epoch(db)
-        if epoch is not None:
-            await self._ring.require(epoch[1])
+        """Raises KeyMissing if a key-encryption key of the database is missing: the newest, or one that is in use."""
+        for row in await db.fetch(_SQL["needed_keys"]):
+            await self._ring.require(row["key_id"])
 
     def _mark_uncertain(self, stream_id: str) -> None:
         now = monotonic()

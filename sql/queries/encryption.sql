@@ -1,8 +1,11 @@
 -- name: has_streams
 SELECT EXISTS (SELECT FROM streams);
 
+-- name: lock (one process at a time begins an epoch; readers do not wait)
+LOCK TABLE encryption_epochs IN SHARE ROW EXCLUSIVE MODE;
+
 -- name: begin
--- Two processes that begin the same epoch stop each other by its primary key.
+-- Behind `lock`: else two processes could begin an epoch each, with different keys.
 INSERT INTO encryption_epochs (epoch, key_id) SELECT COALESCE(max(epoch), 0) + 1, $1 FROM encryption_epochs
 RETURNING epoch;
 

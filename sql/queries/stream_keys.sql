@@ -1,6 +1,12 @@
 -- name: epoch (the newest one; no row if nothing is encrypted)
 SELECT epoch, key_id FROM encryption_epochs ORDER BY epoch DESC LIMIT 1;
 
+-- name: needed_keys (the key of the newest epoch, and of those whose key still wraps keys of streams)
+SELECT key_id FROM encryption_epochs
+WHERE epoch = (SELECT max(newest.epoch) FROM encryption_epochs AS newest)
+   OR EXISTS (SELECT FROM stream_keys WHERE stream_keys.epoch = encryption_epochs.epoch)
+ORDER BY epoch;
+
 -- name: find (with the ids of the keys that wrap them)
 SELECT stream_id, stream_keys.key_id, wrapped, encryption_epochs.key_id AS wrapped_by
 FROM stream_keys JOIN encryption_epochs USING (epoch)

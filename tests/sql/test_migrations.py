@@ -18,7 +18,7 @@ from service import migrations
 from service.database import Pool, connect
 from service.errors import StartupError
 from service.migrations import migrate, plan_migrations, prepare_database
-from sql import Migration
+from sql import Migration, table_changes
 from sql.connection import Connection
 from tests.fixtures.postgres import empty_database
 from tests.projections.helpers import make_thread, writer
@@ -138,7 +138,7 @@ async def test_a_migration_that_waits_for_a_lock_lets_appends_pass(
     pool: Pool, db: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(migrations._SQL, "limit_lock_wait", "SET LOCAL lock_timeout = '50ms'")
-    monkeypatch.setattr(migrations, "LOCK_PAUSE_S", 0.1)
+    monkeypatch.setattr(table_changes, "LOCK_PAUSE_S", 0.1)
     reader = await connect(database_url)
     reading = reader.transaction()
     await reading.start()

@@ -55,7 +55,9 @@ def test_every_statement_of_a_search_names_the_stores() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_no_block_is_forgotten(file: str) -> None:
     code = "\n".join(
-        path.read_text() for folder in ("events", "projections", "service") for path in (ROOT / folder).rglob("*.py")
+        path.read_text()
+        for folder in ("events", "projections", "service", "sql")
+        for path in (ROOT / folder).rglob("*.py")
     )
     for name in sql.queries(file):
         computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is used as f"list_{...}"
