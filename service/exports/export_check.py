@@ -164,17 +164,14 @@ class ExportCheck:
             found = codec.load(leaves.content_json(event.content), event.envelope.schema_version)
         except ValueError as error:
             return f"this software cannot read the event: {_first_line(error)}"
-        match found:
-            case FileCreated():
-                self._created[found.blob] = found
-                self._files.add(event.envelope.stream_id)
-            case EpochBegun(kept_origin=str(origin)):
-                self._log.kept[origin] = found
-            case LogKeyUsed():
-                with suppress(FormatError):
-                    self._log.recorded.append(VerifierKey.parse(found.verifier_key))
-            case _:
-                pass
+        if isinstance(found, FileCreated):
+            self._created[found.blob] = found
+            self._files.add(event.envelope.stream_id)
+        elif isinstance(found, EpochBegun) and found.kept_origin is not None:
+            self._log.kept[found.kept_origin] = found
+        elif isinstance(found, LogKeyUsed):
+            with suppress(FormatError):
+                self._log.recorded.append(VerifierKey.parse(found.verifier_key))
         return None
 
     def _add_part(self, path: str, rest: str, data: bytes) -> None:

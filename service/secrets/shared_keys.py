@@ -24,7 +24,7 @@ async def seal_shared(db: Connection, table: str, key: object, column: str, valu
         assert writing is not None
         assert writing.operation is not None
         # Another process may be faster: the row that is there counts.
-        await db.execute(_SQL["add"], *writing.operation.values)
+        await db.execute(_SQL["add"], *(value for value in writing.operation.values))
         found = (await store.find(db, [owner]))[owner]
         if not db.is_in_transaction():
             store.keep(found)

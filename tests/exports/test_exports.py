@@ -416,7 +416,7 @@ def _change_manifest(place: Path, **changes: Any) -> None:
 
 
 async def test_events_that_no_signature_covers_are_found(installation: Installation, tmp_path: Path) -> None:
-    """Whoever makes an export can write any manifest, so a key must vouch for each event."""
+    """The maker of an export can write any manifest, so a key must vouch for each event."""
     whole, key = tmp_path / "whole", await installation.key()
     await installation.export(whole)
     [epoch] = Manifest.parse((whole / MANIFEST).read_bytes()).epochs

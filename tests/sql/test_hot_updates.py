@@ -45,6 +45,11 @@ ACCEPTED = {
     "vector_stores": {"deleted", "expires_at", "in_progress"},
     # Two updates for each file that is indexed, beside all the rows of its chunks.
     "vector_store_files": {"batch_id", "deadline", "process", "status"},
+    # An update for each run that ends, by the follower of the log.
+    "run_outcomes": {"ended_at"},
+    # An update for each rename by a person, and for each key in a rotation.
+    "projects": {"name"},
+    "stream_keys": {"epoch"},
     # An update for each attempt that failed: couriers find deliveries by their time.
     "webhook_deliveries": {"due_at"},
     # The attempt that continues the indexing of a file which another one began.

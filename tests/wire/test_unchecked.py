@@ -25,6 +25,7 @@ DECLARED: dict[str, str] = {
     "tests/embedded/test_code.py": "metrics",
     "tests/embedded/test_model.py": "a model server's answers",
     "tests/replay/test_generations.py": "health",
+    "tests/secrets/test_encryption.py": "a file by its link",
     "tests/imports/test_azure_pull.py": "a proxy between Azure's client and the server",
     "tests/http/test_audit_feed.py": "a stream of audit events",
     "tests/http/test_audit_log.py": "health",
