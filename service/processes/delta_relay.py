@@ -3,7 +3,9 @@
 A process with watchers of a thread whose run is at work elsewhere announces them by a notification, which it repeats
 while they watch. The process of the run then writes the deltas every BATCH_S seconds into an unlogged table, the first
 time all since the beginning of the call, and wakes its peers, which publish them to their watchers. If nobody watches
-elsewhere, a call costs a look into a dict. Lost deltas cost nothing but time: the events at the end of a call have all.
+elsewhere, a call costs a look into a dict. If a batch cannot be written, its calls are sent again from their beginning,
+since a client that lacks a piece in the middle cannot mend its text. A client that gets no more deltas gets the rest
+with the events at the end of the call.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
 import asyncpg
-import orjson
 import structlog
 
 from service.database import DATABASE_ERRORS, Pool
 from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta, deltas_after, join_deltas
 from service.feed import Feed, Watcher
+from service.processes.delta_rows import DeltaRow, dump_deltas, load_deltas
 from service.processes.peers import IDS_PER_NOTIFY, Peers, notify_channel
 from sql import queries
 
@@ -37,8 +39,6 @@ LEASE_S = 7.0
 RETRY_AFTER_S = 0.5
 # Rows that are read at once.
 READ_ROWS = 1_000
-_KINDS: Mapping[str, type[Delta]] = {"message": MessageTextDelta, "call": StepCallDelta, "output": StepOutputDelta}
-_NAMES = {kind: name for name, kind in _KINDS.items()}
 _SQL = queries("live_deltas")
 
 
@@ -177,8 +177,18 @@ class DeltaRelay:
             self.on_call_close(thread_id)
 
     async def _write_batch(self) -> None:
-        """Writes the deltas of all calls since the last batch. A call of which deltas were dropped is sent no more."""
-        rows: list[tuple[str, int, bool, bytes]] = []
+        """Writes the deltas of all calls since the last batch. If that fails, sends the calls again."""
+        rows = self._take_rows()
+        for start in range(0, len(rows), IDS_PER_NOTIFY):
+            try:
+                await self._insert(rows[start : start + IDS_PER_NOTIFY])
+            except Exception:
+                self._send_again(rows[start:])
+                raise
+
+    def _take_rows(self) -> list[DeltaRow]:
+        """Returns the deltas since the last batch. A call of which deltas were dropped is sent no more."""
+        rows: list[DeltaRow] = []
         for thread_id, call in list(self._outgoing.items()):
             drained = call.watcher.drain()
             if drained is None:
@@ -187,36 +197,51 @@ class DeltaRelay:
             is_start, deltas = call.first is not None, join_deltas([*(call.first or ()), *drained])
             call.first = None
             if is_start or deltas:
-                rows.append((thread_id, call.number, is_start, dump_deltas(deltas)))
-        for start in range(0, len(rows), IDS_PER_NOTIFY):
-            batch = rows[start : start + IDS_PER_NOTIFY]
-            payload = " ".join([str(self._peers.process), *(row[0] for row in batch)])
-            threads, calls = [row[0] for row in batch], [row[1] for row in batch]
-            starts, deltas_of_rows = [row[2] for row in batch], [row[3] for row in batch]
-            async with self._pool.acquire() as db:
-                await db.execute(
-                    _SQL["insert"],
-                    self._peers.process,
-                    threads,
-                    calls,
-                    starts,
-                    deltas_of_rows,
-                    DELTAS_CHANNEL,
-                    payload,
-                )
+                rows.append(DeltaRow(thread_id, call.number, is_start, dump_deltas(deltas)))
+        return rows
+
+    async def _insert(self, rows: Sequence[DeltaRow]) -> None:
+        payload = " ".join([str(self._peers.process), *(row.thread_id for row in rows)])
+        async with self._pool.acquire() as db:
+            await db.execute(
+                _SQL["insert"],
+                self._peers.process,
+                [row.thread_id for row in rows],
+                [row.call for row in rows],
+                [row.is_start for row in rows],
+                [row.deltas for row in rows],
+                DELTAS_CHANNEL,
+                payload,
+            )
+
+    def _send_again(self, rows: Sequence[DeltaRow]) -> None:
+        """Sends the calls of rows from their beginning, under new numbers, since the rows may have been written or not.
+
+        The rows of the old numbers are deleted.
+        """
+        for row in rows:
+            call = self._outgoing.get(row.thread_id)
+            if call is not None and call.number == row.call:
+                self.on_call_close(row.thread_id)
+                self._send_call(row.thread_id)
 
     async def _delete_rows(self) -> None:
-        """Deletes the rows of calls that have closed, and of processes that have died."""
-        closed, self._closed = self._closed, []
-        has_dead, self._has_dead = self._has_dead, False
+        """Deletes the rows of calls that have closed, and of processes that have died. If that fails, tries again."""
+        closed, has_dead = list(self._closed), self._has_dead
         if not closed and not has_dead:
             return
-        async with self._pool.acquire() as db:
-            if closed:
-                threads, calls = [thread_id for thread_id, _ in closed], [number for _, number in closed]
-                await db.execute(_SQL["delete_calls"], threads, calls, self._peers.process)
-            if has_dead:
-                await db.execute(_SQL["delete_dead"], sorted(self._peers.live))
+        self._has_dead = False
+        try:
+            async with self._pool.acquire() as db:
+                if closed:
+                    threads, calls = [thread_id for thread_id, _ in closed], [number for _, number in closed]
+                    await db.execute(_SQL["delete_calls"], threads, calls, self._peers.process)
+                if has_dead:
+                    await db.execute(_SQL["delete_dead"], sorted(self._peers.live))
+        except Exception:
+            self._has_dead = self._has_dead or has_dead
+            raise
+        del self._closed[: len(closed)]
 
     # Incoming.
 
@@ -251,8 +276,12 @@ class DeltaRelay:
     async def _announce(self) -> None:
         ids, self._unannounced = sorted(self._unannounced), set()
         if ids:
-            async with self._pool.acquire() as db:
-                await notify_channel(db, WATCH_CHANNEL, self._peers.process, ids)
+            try:
+                async with self._pool.acquire() as db:
+                    await notify_channel(db, WATCH_CHANNEL, self._peers.process, ids)
+            except Exception:
+                self._unannounced.update(ids)
+                raise
 
     async def _read_rows(self) -> bool:
         """Publishes the rows that have not been read. Returns whether there may be more."""
@@ -260,8 +289,13 @@ class DeltaRelay:
         if not unread:
             return False
         known = [self._incoming[id].last_row if id in self._incoming else 0 for id in unread]
-        async with self._pool.acquire() as db:
-            rows = await db.fetch(_SQL["read_after"], unread, known, READ_ROWS)
+        try:
+            async with self._pool.acquire() as db:
+                rows = await db.fetch(_SQL["read_after"], unread, known, READ_ROWS)
+        except Exception:
+            self._unread.update(unread)
+            self._has_incoming.set()
+            raise
         for row in rows:
             self._publish(row)
         if len(rows) == READ_ROWS:
@@ -300,21 +334,3 @@ def _is_same_call(one: Delta, other: Delta) -> bool:
             return (one.call_id, one.attempt) == (other.call_id, other.attempt)
         case _:
             return False
-
-
-def dump_deltas(deltas: Sequence[Delta]) -> bytes:
-    """Returns deltas as JSON."""
-    return orjson.dumps(
-        [[_NAMES[type(delta)], *(getattr(delta, field.name) for field in fields(delta))] for delta in deltas]
-    )
-
-
-def load_deltas(content: bytes) -> list[Delta]:
-    """Returns the deltas of `dump_deltas`."""
-    found: list[Delta] = []
-    for name, *values in orjson.loads(content):
-        delta = _KINDS[name](*values)
-        if isinstance(delta, MessageTextDelta):
-            delta.images = tuple(delta.images)
-        found.append(delta)
-    return found
