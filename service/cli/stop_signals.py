@@ -15,12 +15,15 @@ STOP_TIMEOUT_S = 5.0
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def run_until_signal(work: Coroutine[Any, Any, None], on_stop: Callable[[], None]) -> bool:
+async def run_until_signal(
+    work: Coroutine[Any, Any, None], on_stop: Callable[[], None], *, stops_at_hangup: bool = True
+) -> bool:
     """Awaits the work until SIGINT or SIGTERM. Returns whether a signal ended it.
 
     The first signal cancels the work, which has STOP_TIMEOUT_S seconds to end. A second signal ends the process at
     once, by its default action, even if the event loop hangs. The kernel then signals the child processes
-    (`service.child_process`). SIGHUP, which a closed terminal sends more than once, is a first signal only.
+    (`service.child_process`). SIGHUP, which a closed terminal sends more than once, is a first signal only; without
+    `stops_at_hangup` it keeps the action that it has.
     """
     task = asyncio.ensure_future(work)
     is_stopping = False
@@ -37,7 +40,7 @@ async def run_until_signal(work: Coroutine[Any, Any, None], on_stop: Callable[[]
         on_stop()
         task.cancel()
 
-    for number in (*STOP_SIGNALS, signal.SIGHUP):
+    for number in (*STOP_SIGNALS, signal.SIGHUP) if stops_at_hangup else STOP_SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop)
     try:
         await task

@@ -23,7 +23,10 @@ from service.workers.shared_memory import SharedMemory
 
 
 def main() -> None:
-    """Serves until the parent ends, or sends SIGTERM, or has a successor for this worker."""
+    """Serves until the parent ends, or sends SIGTERM, or has a successor for this worker.
+
+    SIGHUP, which restarts the workers if the parent gets it, may reach all processes of the service.
+    """
     gc.disable()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end = socket.socket(fileno=int(sys.argv[1]))
@@ -49,7 +52,8 @@ async def _work(end: socket.socket) -> None:
         memory=SharedMemory(order["memory"]),
     )
     try:
-        await run_until_signal(_serve(settings, order, channel, membership), lambda: None)
+        work = _serve(settings, order, channel, membership)
+        await run_until_signal(work, lambda: None, stops_at_hangup=False)
     except* StartupError as group:
         channel.send("failed", reason=str(_first(group)))
         sys.exit(1)

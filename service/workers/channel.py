@@ -38,12 +38,13 @@ class Channel:
             self._writer.write(orjson.dumps({"kind": kind, **fields}) + b"\n")
 
     async def receive(self) -> Message | None:
-        """Returns the next message, or None if the other process has ended."""
+        """Returns the next message, or None if the other process has ended or sent what is no message."""
         try:
             line = await self._reader.readline()
+            message = orjson.loads(line) if line.endswith(b"\n") else None
         except (ConnectionError, ValueError):
             return None
-        return orjson.loads(line) if line.endswith(b"\n") else None
+        return message if isinstance(message, dict) else None
 
     async def close(self) -> None:
         """Closes the channel when all messages are sent, or after CLOSE_TIMEOUT_S seconds."""

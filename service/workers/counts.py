@@ -9,7 +9,11 @@ Counts = Mapping[str, Any]
 
 
 def add_counts(one: Counts, other: Counts) -> dict[str, Any]:
-    """Returns the sums of all numbers of both. A number that one of them lacks counts as 0."""
+    """Returns the sums of all numbers of both. A number that one of them lacks counts as 0.
+
+    Processes of two versions of the software may count differently: a count that has another type or length in `other`
+    is the one of `other`.
+    """
     total = dict(one)
     for name, value in other.items():
         total[name] = _add(total[name], value) if name in total else value
@@ -17,8 +21,12 @@ def add_counts(one: Counts, other: Counts) -> dict[str, Any]:
 
 
 def _add(one: Any, other: Any) -> Any:
-    if isinstance(one, Mapping):
-        return add_counts(one, other)
-    if isinstance(one, list):
-        return [_add(a, b) for a, b in zip(one, other, strict=True)]
-    return one + other
+    match one, other:
+        case dict(), dict():
+            return add_counts(one, other)
+        case list(), list() if len(one) == len(other):
+            return [_add(a, b) for a, b in zip(one, other, strict=True)]
+        case ((int() | float()), (int() | float())):
+            return one + other
+        case _:
+            return other

@@ -19,7 +19,7 @@ import structlog
 from service.errors import StartupError
 from service.workers.channel import BEAT_EVERY_S, Message
 from service.workers.counts import Counts, add_counts
-from service.workers.worker_process import START_TIMEOUT_S, WorkerProcess
+from service.workers.worker_process import START_TIMEOUT_S, WORKER_MODULE, WorkerProcess
 
 log = structlog.get_logger()
 
@@ -38,18 +38,23 @@ ANSWER_TIMEOUT_S = 1.0
 
 @dataclass(slots=True)
 class _Seat:
-    """The place of a worker, which processes hold one after another. `lock` is held while they change."""
+    """The place of a worker, which processes hold one after another.
+
+    `change` is set when another process takes the seat, and when one that was started for it ends. `retirement` ends
+    the process that held the seat before.
+    """
 
     index: int
     process: WorkerProcess | None = None
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    change: asyncio.Event = field(default_factory=asyncio.Event)
+    retirement: asyncio.Task[None] | None = None
 
 
 class WorkerPool:
     """`count` workers. `make_order` returns the order of a worker, given its index and whether it `is_first` there.
 
     They inherit `descriptors`. `on_end` is called with the process id of each worker that has ended. `database_wait_s`
-    are the seconds that a start may wait for the database.
+    are the seconds that a start may wait for the database, `module` is the program of a worker.
     """
 
     def __init__(
@@ -60,13 +65,16 @@ class WorkerPool:
         descriptors: Sequence[int],
         on_end: Callable[[int], None],
         database_wait_s: float,
+        module: str = WORKER_MODULE,
     ) -> None:
         self._seats = [_Seat(index) for index in range(count)]
         self._make_order = make_order
         self._descriptors = descriptors
         self._on_end = on_end
         self._start_timeout_s = START_TIMEOUT_S + database_wait_s
-        self._processes: set[WorkerProcess] = set()
+        self._module = module
+        # In the order of their starts.
+        self._processes: dict[WorkerProcess, None] = {}
         # The counters of workers that have ended.
         self._past_counts: Counts = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -101,49 +109,59 @@ class WorkerPool:
     async def _fill(self, seat: _Seat, *, is_first: bool = False) -> str:
         """Starts a worker in the seat, and returns the base URL when it serves. Raises StartupError.
 
-        The process that was there goes on. The new one takes its place when it serves.
+        The process that was there goes on. The new one takes its place when it serves, and the old one retires then.
+        Several calls for one seat may be at work: a start may hang while the worker that it replaces dies.
         """
         assert self._tasks is not None
-        process = await WorkerProcess.start(seat.index, self._make_order(seat.index, is_first), self._descriptors)
-        self._processes.add(process)
-        self._tasks.create_task(self._receive(process))
+        order = self._make_order(seat.index, is_first)
+        process = await WorkerProcess.start(seat.index, order, self._descriptors, module=self._module)
+        self._processes[process] = None
+        self._tasks.create_task(self._receive(process, seat))
         try:
             base_url = await process.wait_until_ready(self._start_timeout_s)
+            if process.has_ended:
+                raise StartupError(f"A worker ended as soon as it was ready: {process.describe_end()}")
         except BaseException:
             process.signal(signal.SIGKILL)
             raise
-        seat.process = process
+        old, seat.process = seat.process, process
+        seat.change.set()
+        if old is not None and not old.has_ended:
+            old.is_retired = True
+            seat.retirement = self._tasks.create_task(self._retire(old))
         self._announce()
         return base_url
 
-    async def _receive(self, process: WorkerProcess) -> None:
+    async def _receive(self, process: WorkerProcess, seat: _Seat) -> None:
         try:
             await process.run(self._on_message)
         finally:
-            self._processes.discard(process)
+            del self._processes[process]
             self._past_counts = add_counts(self._past_counts, process.counts)
             self._on_end(process.pid)
+            seat.change.set()
             self._announce()
 
     async def _keep(self, seat: _Seat) -> None:
         """Starts a new worker in the seat whenever the one there has died."""
         pause, since = FIRST_PAUSE_S, monotonic()
         while True:
+            await seat.change.wait()
+            seat.change.clear()
             process = seat.process
-            assert process is not None
-            await process.wait()
-            async with seat.lock:
-                if seat.process is not process:
-                    continue
-                log.error("worker_ended", worker=seat.index, pid=process.pid, reason=process.describe_end())
-                pause = FIRST_PAUSE_S if monotonic() - since > LONGEST_PAUSE_S else pause
-                while seat.process is process:
-                    await asyncio.sleep(pause)
-                    pause, since = min(2 * pause, LONGEST_PAUSE_S), monotonic()
-                    try:
-                        await self._fill(seat)
-                    except StartupError as error:
-                        log.error("worker_start_failed", worker=seat.index, error=str(error), again_in_s=pause)
+            if process is None or not process.has_ended:
+                continue
+            log.error("worker_ended", worker=seat.index, pid=process.pid, reason=process.describe_end())
+            pause = FIRST_PAUSE_S if monotonic() - since > LONGEST_PAUSE_S else pause
+            while True:
+                await asyncio.sleep(pause)
+                if seat.process is not process:  # a restart has filled the seat
+                    break
+                pause, since = min(2 * pause, LONGEST_PAUSE_S), monotonic()
+                try:
+                    await self._fill(seat)
+                except StartupError as error:
+                    log.error("worker_start_failed", worker=seat.index, error=str(error), again_in_s=pause)
 
     async def _watch(self) -> None:
         """Kills workers that hang."""
@@ -170,23 +188,23 @@ class WorkerPool:
 
     async def _replace(self, seat: _Seat) -> bool:
         """Replaces the seat's worker in order. Returns False if the new one cannot start; the old one stays then."""
-        async with seat.lock:
-            old = seat.process
-            try:
-                await self._fill(seat)
-            except StartupError as error:
-                log.error("workers_restart_failed", worker=seat.index, error=str(error))
-                return False
-        if old is not None:
-            old.is_retired = True
-            old.send("retire", patience_s=RETIRE_S)
-            self._announce()
-            try:
-                async with asyncio.timeout(RETIRE_S + STOP_TIMEOUT_S):
-                    await old.wait()
-            except TimeoutError:
-                await old.stop(STOP_TIMEOUT_S)
+        try:
+            await self._fill(seat)
+        except StartupError as error:
+            log.error("workers_restart_failed", worker=seat.index, error=str(error))
+            return False
+        if seat.retirement is not None:
+            await asyncio.wait({seat.retirement})
         return True
+
+    async def _retire(self, old: WorkerProcess) -> None:
+        """Lets the runs and streams of a process end, and then the process."""
+        old.send("retire", patience_s=RETIRE_S)
+        try:
+            async with asyncio.timeout(RETIRE_S + STOP_TIMEOUT_S):
+                await old.wait()
+        except TimeoutError:
+            await old.stop(STOP_TIMEOUT_S)
 
     def _on_message(self, process: WorkerProcess, message: Message) -> None:
         assert self._tasks is not None
@@ -194,13 +212,18 @@ class WorkerPool:
             self._tasks.create_task(self._collect(process, message["id"]))
 
     async def _collect(self, asker: WorkerProcess, number: int) -> None:
-        """Answers a worker with the snapshots of all workers, and the counters of those that have ended."""
+        """Answers a worker with the snapshots of all workers, and the counters of those that have ended.
+
+        The newest workers come last, so that counts whose form has changed have the new one (`add_counts`).
+        """
         processes = [process for process in self._processes if process.is_ready]
         answers = await asyncio.gather(*(process.ask("snapshot", ANSWER_TIMEOUT_S) for process in processes))
         counts, gauges = self._past_counts, list[Any]()
         for process, answer in zip(processes, answers, strict=True):
-            counts = add_counts(counts, process.counts if answer is None else answer["counts"])
-            gauges += [] if answer is None else [answer["gauges"]]
+            if process.has_ended:  # the counters of those that have ended include its own
+                continue
+            counts = add_counts(counts, process.counts)
+            gauges += [] if answer is None else [answer.get("gauges", {})]
         asker.send("answer", id=number, counts=counts, gauges=gauges)
 
     def _announce(self) -> None:

@@ -24,13 +24,17 @@ log = structlog.get_logger()
 _ROOT = Path(__file__).resolve().parents[2]
 # Seconds for the start of a worker, beyond the time that it may wait for the database.
 START_TIMEOUT_S = 120.0
+# Seconds for the end of a process that was killed.
+KILL_TIMEOUT_S = 5.0
+# The program of a worker.
+WORKER_MODULE = "service.cli.worker"
 
 
 class WorkerProcess:
     """A worker from its start to its end.
 
     `missed_beats` is the number of checks since its last sign of life, `counts` the last counters that it has sent, and
-    `is_ready` if it serves.
+    `is_ready` says if it serves.
     """
 
     def __init__(self, index: int, child: subprocess.Popen[bytes], channel: Channel) -> None:
@@ -48,10 +52,15 @@ class WorkerProcess:
         self._questions = 0
 
     @classmethod
-    async def start(cls, index: int, order: Mapping[str, Any], descriptors: Sequence[int]) -> WorkerProcess:
+    async def start(
+        cls, index: int, order: Mapping[str, Any], descriptors: Sequence[int], *, module: str = WORKER_MODULE
+    ) -> WorkerProcess:
         """Starts a worker that inherits the file descriptors, and sends it its order. Raises StartupError."""
-        ours, its = socket.socketpair()
-        command = [sys.executable, "-P", "-m", "service.cli.worker", str(its.fileno())]
+        try:
+            ours, its = socket.socketpair()
+        except OSError as error:
+            raise StartupError(f"A worker cannot be started: {error}") from None
+        command = [sys.executable, "-P", "-m", module, str(its.fileno())]
         path = os.pathsep.join([str(_ROOT), *(entry for entry in sys.path if entry)])
         try:
             child = spawn_peer(
@@ -60,34 +69,39 @@ class WorkerProcess:
                 descriptors=(its.fileno(), *descriptors),
                 death_signal=signal.SIGTERM,
             )
-        except OSError as error:
+        except (OSError, subprocess.SubprocessError) as error:
             ours.close()
             raise StartupError(f"A worker cannot be started: {error}") from None
         finally:
             its.close()
-        process = cls(index, child, await Channel.open(ours))
-        process._channel.send("order", **order)
+        try:
+            channel = await Channel.open(ours)
+        except BaseException as error:
+            ours.close()
+            child.kill()
+            await wait_for_exit(child, KILL_TIMEOUT_S)
+            if isinstance(error, OSError):
+                raise StartupError(f"A worker cannot be started: {error}") from None
+            raise
+        process = cls(index, child, channel)
+        channel.send("order", **order)
         return process
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ended.is_set()
+
     async def run(self, on_message: Callable[[WorkerProcess, Message], None]) -> None:
-        """Receives messages until the process has ended. Those that are not of this class go to `on_message`."""
+        """Receives messages until the process has ended. Those that are not of this class go to `on_message`.
+
+        A message that cannot be understood is logged and has no effect: software of another version may send it.
+        """
         try:
             while (message := await self._channel.receive()) is not None:
-                match message["kind"]:
-                    case "ready":
-                        self.is_ready = True
-                        self._set_ready(message["base_url"])
-                    case "failed":
-                        self._fail(StartupError(message["reason"]))
-                    case "beat":
-                        self.missed_beats = 0
-                        self.counts = message["counts"] or self.counts
-                    case "answer":
-                        answer = self._answers.pop(message["id"], None)
-                        if answer is not None and not answer.done():
-                            answer.set_result(message)
-                    case _:
-                        on_message(self, message)
+                try:
+                    self._handle(message, on_message)
+                except Exception:
+                    log.exception("worker_message_refused", worker=self.index, pid=self.pid, kind=message.get("kind"))
             while not await wait_for_exit(self._child, timeout_s=3600.0):
                 pass
         finally:
@@ -95,6 +109,26 @@ class WorkerProcess:
             self._fail(StartupError(f"A worker ended before it was ready: {self.describe_end()}"))
             self.is_ready = False
             self._ended.set()
+
+    def _handle(self, message: Message, on_message: Callable[[WorkerProcess, Message], None]) -> None:
+        match message["kind"]:
+            case "ready":
+                self.is_ready = True
+                self._set_ready(message["base_url"])
+            case "failed":
+                self._fail(StartupError(message["reason"]))
+            case "beat":
+                self.missed_beats = 0
+                if message["counts"]:
+                    self.counts = _require_counts(message["counts"])
+            case "answer":
+                # Counts that were shown once count also if the process ends before its next beat.
+                self.counts = _require_counts(message["counts"])
+                answer = self._answers.pop(message["id"], None)
+                if answer is not None and not answer.done():
+                    answer.set_result(message)
+            case _:
+                on_message(self, message)
 
     async def wait_until_ready(self, timeout_s: float) -> str:
         """Returns the base URL when the worker serves. Raises StartupError."""
@@ -146,7 +180,12 @@ class WorkerProcess:
         status = self._child.poll()
         if status is None:
             return "it runs"
-        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        if status >= 0:
+            return f"exit status {status}"
+        try:
+            return signal.Signals(-status).name
+        except ValueError:  # most signals for real time have no name
+            return f"signal {-status}"
 
     def _set_ready(self, base_url: str) -> None:
         if not self._ready.done():
@@ -156,3 +195,10 @@ class WorkerProcess:
         if not self._ready.done():
             self._ready.set_exception(error)
             self._ready.exception()  # the error counts as retrieved also if nobody waits for it
+
+
+def _require_counts(counts: object) -> Counts:
+    """Returns the counts. Raises TypeError if they are not a dictionary, so that they cannot be added up."""
+    if not isinstance(counts, dict):
+        raise TypeError("Counts are a dictionary")
+    return counts
