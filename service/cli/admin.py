@@ -32,7 +32,7 @@ from service.errors import CommandError, StartupError
 from service.feed import Feed
 from service.migrations import check_migrated, prepare_database
 from service.organization.organization import DEFAULT_NAME, Organization
-from service.secrets.encryption import read_keys
+from service.secrets.encryption import prepare_encryption, read_keys
 from service.secrets.key_source import EncryptionKeySource
 from service.secrets.stream_keys import StreamKeys
 from service.settings import Settings
@@ -47,17 +47,23 @@ ALL_PROJECTS = "all"
 @asynccontextmanager
 async def open_writer(settings: Settings) -> AsyncIterator[Writer]:
     """Yields a writer over the database. Raises StartupError if there is no connection, CommandError if no database."""
+    source = _key_source(settings)
     async with AsyncExitStack() as stack:
         if settings.database_url is not None:
-            url = settings.database_url.get_secret_value()
-            await read_keys(_key_source(settings))
+            url = owner_url = settings.database_url.get_secret_value()
+            keys = await read_keys(source)
             await prepare_database(url)
         else:
             embedded = await _embedded_urls(settings, stack)
-            await read_keys(_key_source(settings))
-            await prepare_database(embedded.owner, service_role=SERVICE_ROLE)
-            url = embedded.service
-        await _check_keys(url)
+            url, owner_url = embedded.service, embedded.owner
+            keys = await read_keys(source)
+            await prepare_database(owner_url, service_role=SERVICE_ROLE)
+        # As the first server would: this command may be the first process that writes.
+        db = await connect(owner_url)
+        try:
+            await prepare_encryption(db, source, keys, wants_encryption=settings.encryption == "on")
+        finally:
+            await db.close()
         pool = await open_pool(url)
         stack.callback(pool.terminate)
         yield Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from service.cli.admin import open_writer
 from service.database import connect
 from service.errors import StartupError
 from service.secrets import encryption
@@ -16,8 +17,9 @@ from service.secrets.encryption import begin_encryption, begin_rotation, prepare
 from service.secrets.key_ring import KeyMissing, KeyRing, id_of, new_secret
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys
 from service.secrets.stream_keys import StreamKeys
+from service.settings import Settings
 from sql import queries, table_changes
-from sql.connection import Connection
+from sql.connection import Connection, key_store
 from tests.fixtures.postgres import empty_database
 
 
@@ -147,3 +149,18 @@ async def test_an_older_key_that_still_wraps_keys_of_streams_is_needed(plain: Co
         await StreamKeys(ring).check(plain)
     await plain.execute("UPDATE stream_keys SET epoch = 2")
     await prepare_encryption(plain, source, [newer], wants_encryption=True, ring=ring)
+
+
+async def test_a_command_that_writes_first_encrypts_a_new_database(
+    plain_url: str, plain: Connection, tmp_path: Path
+) -> None:
+    settings = Settings.load(database_url=plain_url, data_dir=tmp_path, encryption="on")
+    for _ in range(2):
+        async with open_writer(settings) as writer, writer.pool.acquire() as db:
+            assert await writer.pool.fetchval("SELECT count(*) FROM encryption_epochs") == 1
+            store = key_store(db)
+            assert store is not None
+            assert await store.is_on(db)
+    assert [id_of(key) for key in await load_keys(EncryptionKeySource(folder=tmp_path / "audit"))] == await key_ids(
+        plain
+    )
