@@ -116,6 +116,8 @@ async def append(db: Connection, new: Append[S], *, ids: IdSource, guard: Guard 
     except HeadMoved:
         if keys is not None:
             keys.forget(new.stream_id)
+            if not db.is_in_transaction():
+                keys.drop_new(new.stream_id)
         raise VersionConflict(new.stream_id) from None
     except OutdatedSoftware:
         # If the installation was encrypted meanwhile, the next attempt encrypts.

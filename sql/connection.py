@@ -42,6 +42,9 @@ class KeyStore(Protocol):
     def forget(self, stream_id: str) -> None:
         """Drops what is kept of a stream's key: the database may have another one."""
 
+    def drop_new(self, stream_id: str) -> None:
+        """Notes that the row of a stream's new key is rolled back now."""
+
     def ask_again(self) -> None:
         """Lets the next append find out again if new rows are encrypted."""
 

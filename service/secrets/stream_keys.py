@@ -23,6 +23,8 @@ KEPT_S = 60.0
 # Seconds for which a key that this process makes is not kept unless `keep` says that it is stored: the transaction that
 # stores it may be rolled back. Longer than a transaction may take.
 UNCERTAIN_S = 3600.0
+# Streams with such keys. If there are more, no key that a transaction finds is kept until the dropped ones are certain.
+MAX_UNCERTAIN = 10_000
 
 _SQL = queries("stream_keys")
 
@@ -36,6 +38,8 @@ class StreamKeys:
         self._kept: OrderedDict[str, tuple[float, StreamKey]] = OrderedDict()
         # The streams that got a key in a transaction of this process, each with the time until which that is uncertain.
         self._uncertain: OrderedDict[str, float] = OrderedDict()
+        # The time until which a stream that is not in it may be uncertain too, since there were too many.
+        self._all_uncertain_until = 0.0
         # The newest epoch with the id of its key, or None if nothing is encrypted; and the time until which it is
         # used without another look.
         self._epoch: tuple[int, str] | None = None
@@ -59,7 +63,8 @@ class StreamKeys:
                 await self._ring.require(row["wrapped_by"])
                 key = self._unwrap(row)
                 found[key.stream_id] = key
-                if now >= self._uncertain.get(key.stream_id, 0.0):
+                # Outside a transaction, a row that is found is committed.
+                if not db.is_in_transaction() or now >= self._uncertain.get(key.stream_id, self._all_uncertain_until):
                     self._keep(key)
         return found
 
@@ -101,6 +106,10 @@ class StreamKeys:
         """Drops the key of a stream: the database may have another one, or none."""
         self._kept.pop(stream_id, None)
 
+    def drop_new(self, stream_id: str) -> None:
+        """Drops the note about a new key of a stream, whose row is rolled back now."""
+        self._uncertain.pop(stream_id, None)
+
     def ask_again(self) -> None:
         """Lets the next append read the newest epoch again."""
         self._epoch_until = 0.0
@@ -117,6 +126,8 @@ class StreamKeys:
         self._uncertain.move_to_end(stream_id)
         while next(iter(self._uncertain.values())) <= now:
             self._uncertain.popitem(last=False)
+        while len(self._uncertain) > MAX_UNCERTAIN:
+            self._all_uncertain_until = self._uncertain.popitem(last=False)[1]
 
     async def _newest_epoch(self, db: Connection) -> tuple[int, str] | None:
         if monotonic() >= self._epoch_until:
