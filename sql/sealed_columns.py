@@ -35,6 +35,7 @@ SEALED_TABLES: Mapping[str, SealedTable] = {
     "assistants": SealedTable(("assistant_id",), _OBJECT),
     "files": SealedTable(("file_id",), ("body",)),
     "idempotency_keys": SealedTable(("'installation:answers'", "token"), ("content",)),
+    "live_deltas": SealedTable(("thread_id", "process", "call"), ("deltas",)),
     "messages": SealedTable(("thread_id", "message_id"), _OBJECT),
     "runs": SealedTable(("thread_id", "run_id"), _OBJECT),
     "signing_keys": SealedTable(("'installation:signing_keys'", "key_id"), ("secret",)),

@@ -23,9 +23,11 @@ import structlog
 from service.database import DATABASE_ERRORS, Pool
 from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta, deltas_after, join_deltas
 from service.feed import Feed, Watcher
-from service.processes.delta_rows import DeltaRow, dump_deltas, load_deltas
+from service.processes.delta_rows import DeltaRow, dump_deltas, load_deltas, seal_rows
 from service.processes.peers import IDS_PER_NOTIFY, Peers, notify_channel
 from sql import queries
+from sql.connection import key_store
+from sql.seals import ContentErased, SealBroken
 
 log = structlog.get_logger()
 
@@ -201,18 +203,30 @@ class DeltaRelay:
         return rows
 
     async def _insert(self, rows: Sequence[DeltaRow]) -> None:
+        """Writes rows, encrypted if the installation is.
+
+        If a thread has no key yet, its call is not sent until the next announcement of a watcher.
+        """
         payload = " ".join([str(self._peers.process), *(row.thread_id for row in rows)])
         async with self._pool.acquire() as db:
-            await db.execute(
+            sealed = await seal_rows(db, self._peers.process, rows)
+            stored = rows if sealed is None else sealed
+            for thread_id in {row.thread_id for row in rows} - {row.thread_id for row in stored}:
+                self.on_call_close(thread_id)
+            count = await db.fetchval(
                 _SQL["insert"],
                 self._peers.process,
-                [row.thread_id for row in rows],
-                [row.call for row in rows],
-                [row.is_start for row in rows],
-                [row.deltas for row in rows],
+                [row.thread_id for row in stored],
+                [row.call for row in stored],
+                [row.is_start for row in stored],
+                [row.deltas for row in stored],
                 DELTAS_CHANNEL,
                 payload,
+                sealed is not None,
             )
+            if count < len(stored) and (store := key_store(db)) is not None:  # the installation has become encrypted
+                store.ask_again()
+                self._send_again(stored)
 
     def _send_again(self, rows: Sequence[DeltaRow]) -> None:
         """Sends the calls of rows from their beginning, under new numbers, since the rows may have been written or not.
@@ -288,19 +302,32 @@ class DeltaRelay:
         unread, self._unread = sorted(self._unread), set()
         if not unread:
             return False
-        known = [self._incoming[id].last_row if id in self._incoming else 0 for id in unread]
         try:
-            async with self._pool.acquire() as db:
-                rows = await db.fetch(_SQL["read_after"], unread, known, READ_ROWS)
+            rows = await self._fetch_rows(unread)
         except Exception:
             self._unread.update(unread)
             self._has_incoming.set()
             raise
         for row in rows:
             self._publish(row)
-        if len(rows) == READ_ROWS:
+        if len(rows) >= READ_ROWS:
             self._unread.update(unread)
-        return len(rows) == READ_ROWS
+        return len(rows) >= READ_ROWS
+
+    async def _fetch_rows(self, thread_ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Returns the next rows of the threads, up to READ_ROWS if all can be opened.
+
+        The rows of a thread are left out if one of them was changed or moved, or if its key is missing.
+        """
+        known = [self._incoming[id].last_row if id in self._incoming else 0 for id in thread_ids]
+        try:
+            async with self._pool.acquire() as db:
+                return list(await db.fetch(_SQL["read_after"], thread_ids, known, READ_ROWS))
+        except (SealBroken, ContentErased) as error:
+            if len(thread_ids) == 1:
+                log.warning("deltas_unreadable", thread_id=thread_ids[0], error=str(error))
+                return []
+        return [row for id in thread_ids for row in await self._fetch_rows([id])]
 
     def _publish(self, row: Mapping[str, Any]) -> None:
         """Publishes the deltas of a row that this process has not published yet."""

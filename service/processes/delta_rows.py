@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import orjson
 
 from service.deltas import Delta, MessageTextDelta, StepCallDelta, StepOutputDelta
+from sql.connection import Connection, key_store
 
 _KINDS: Mapping[str, type[Delta]] = {"message": MessageTextDelta, "call": StepCallDelta, "output": StepOutputDelta}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
@@ -21,6 +22,23 @@ class DeltaRow:
     call: int
     is_start: bool
     deltas: bytes
+
+
+async def seal_rows(db: Connection, process: int, rows: Sequence[DeltaRow]) -> list[DeltaRow] | None:
+    """Returns the rows of a process, encrypted under the keys of their threads; None if nothing is encrypted.
+
+    The rows of a thread that has no key yet are left out. Its next append makes one. Raises KeyMissing.
+    """
+    store = key_store(db)
+    if store is None or not await store.is_on(db):
+        return None
+    keys = await store.find(db, {row.thread_id for row in rows})
+    sealed: list[DeltaRow] = []
+    for row in rows:
+        if (key := keys.get(row.thread_id)) is not None:
+            place = ("live_deltas", row.thread_id, process, row.call, "deltas")
+            sealed.append(replace(row, deltas=key.seal(row.deltas, place)))
+    return sealed
 
 
 def dump_deltas(deltas: Sequence[Delta]) -> bytes:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from service.database import close_pool, open_pool
+from service.database import Pool, close_pool, open_pool
 from service.deltas import MessageTextDelta
 from service.feed import Feed, Watcher
 from service.processes import delta_relay
 from service.processes.lifespan import peers_lifespan
+from service.secrets.encryption import begin_encryption
+from service.secrets.key_source import EncryptionKeySource
 from sql.connection import Connection
+from sql.seals import is_sealed
 from tests.clock import IDS
+from tests.events.thread.story import CREATE
+from tests.projections.helpers import ORIGIN, writer
 
 WAIT_S = 60.0
 THREAD = "thread_1"
@@ -105,3 +111,34 @@ async def test_rows_are_deleted_and_read_although_a_statement_failed(database_ur
                 await until(lambda: any(entry["event"] == "deltas_not_relayed" for entry in logs))
             await db.execute("ALTER TABLE live_deltas RENAME COLUMN hidden TO process")
             await is_empty(db)
+
+
+async def test_the_rows_of_an_encrypted_installation_are_sealed(database_url: str, pool: Pool, tmp_path: Path) -> None:
+    """Also if it becomes encrypted in the middle of a call, and if a row is changed."""
+    async with process(database_url) as one, process(database_url) as two, pool.acquire() as db:
+        with one.open_call(THREAD), two.watch(THREAD) as watcher, two.watch(THREAD) as late:
+            reader = Reader(watcher)
+            two.begin(watcher)
+            one.publish_deltas(THREAD, [piece("one ")])
+            await reader.read_until("one ")
+            source = EncryptionKeySource(folder=tmp_path)
+            await begin_encryption(db, source, [])
+            db.key_store.ask_again()  # type: ignore[attr-defined]
+            one.publish_deltas(THREAD, [piece("two ")])
+            await is_empty(db)
+            await writer(pool).thread(ORIGIN, THREAD, CREATE)
+            one.publish_deltas(THREAD, [piece("three")])
+            await reader.read_until("three")
+            assert reader.text == "one two three"
+            rows = await db.fetch("SELECT deltas FROM live_deltas")
+            assert rows
+            assert all(is_sealed(row["deltas"]) for row in rows)
+            two.begin(late)
+            begun = Reader(late)
+            await begun.read_until("three")
+            assert begun.text == "one two three"
+            with capture_logs() as logs:
+                await db.execute("UPDATE live_deltas SET call = call + 1000")
+                await db.execute("UPDATE live_deltas SET id = DEFAULT")
+                one.publish_deltas(THREAD, [piece("four")])
+                await until(lambda: any(entry["event"] == "deltas_unreadable" for entry in logs))
