@@ -189,6 +189,7 @@ async def _apply(db: Connection, migration: Migration) -> None:
     """Applies one migration. Waits briefly for a lock, and tries again, until MIGRATION_TIMEOUT_S."""
 
     async def change() -> None:
+        await db.execute(_SQL["create_raise_view_epoch"])
         await db.execute(migration.text, timeout=MIGRATION_TIMEOUT_S)
         await db.execute(_SQL["record"], migration.name, migration.sha256)
 

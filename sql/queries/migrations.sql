@@ -21,6 +21,25 @@ ALTER TABLE migrations ADD COLUMN IF NOT EXISTS sha256 text;
 -- name: applied (through jsonb, because the table of version 0.1.0 has no column sha256)
 SELECT name, to_jsonb(migrations) ->> 'sha256' AS sha256 FROM migrations;
 
+-- name: create_raise_view_epoch (for migrations, in each transaction of one: they raise the lowest epoch that appends may
+-- have by it. In an encrypted installation, the epochs of appends are higher by 1,000,000, and stay so)
+CREATE OR REPLACE FUNCTION pg_temp.raise_view_epoch(epoch integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    bound bigint;
+BEGIN
+    SELECT substring(pg_get_constraintdef(oid) FROM '>= \(?(\d+)')::bigint INTO STRICT bound
+    FROM pg_constraint WHERE conname = 'streams_view_epoch' AND conrelid = 'streams'::regclass;
+    IF bound >= 1000000 THEN
+        epoch := epoch + 1000000;
+    END IF;
+    IF epoch < bound THEN
+        RAISE EXCEPTION 'the epoch % is lower than that of the database, %', epoch, bound;
+    END IF;
+    ALTER TABLE streams DROP CONSTRAINT streams_view_epoch;
+    EXECUTE format('ALTER TABLE streams ADD CONSTRAINT streams_view_epoch CHECK (view_epoch >= %s) NOT VALID', epoch);
+END
+$$;
+
 -- name: limit_lock_wait
 SET LOCAL lock_timeout = '2s';
 

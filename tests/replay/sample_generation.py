@@ -21,13 +21,13 @@ from sql.row_operations import RowOperation
 
 TABLE = "messages_2"
 EPOCH = 1
-# The migration that a release would have.
+# The migration that a release would have, behind the function that every migration can use.
 MIGRATION = f"""
+{queries("migrations")["create_raise_view_epoch"]}
 CREATE TABLE {TABLE} (LIKE messages INCLUDING ALL);
 ALTER TABLE {TABLE} ADD COLUMN length integer NOT NULL DEFAULT 0;
 INSERT INTO view_generations (view, generation, epoch, state) VALUES ('messages', 2, {EPOCH}, 'building');
-ALTER TABLE streams DROP CONSTRAINT streams_view_epoch,
-    ADD CONSTRAINT streams_view_epoch CHECK (view_epoch >= {EPOCH}) NOT VALID;
+SELECT pg_temp.raise_view_epoch({EPOCH});
 """
 _NAMES = {"insert": "insert", "modify": "modify_any", "delete": "delete_any", "delete_all": "delete_all"}
 # A phase at which a server process kills itself.

@@ -6,20 +6,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from events.event_log import ENCRYPTED_EPOCHS
 from service.cli.admin import open_writer
 from service.database import connect
 from service.errors import StartupError
+from service.migrations import _apply
 from service.secrets import encryption
 from service.secrets.encryption import begin_encryption, begin_rotation, prepare_encryption, read_keys
 from service.secrets.key_ring import KeyMissing, KeyRing, id_of, new_secret
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys
 from service.secrets.stream_keys import StreamKeys
 from service.settings import Settings
-from sql import queries, table_changes
+from sql import Migration, migrations, queries, table_changes
 from sql.connection import Connection, key_store
+from sql.row_operations import EPOCH_CONSTRAINT
 from tests.fixtures.postgres import empty_database
 
 
@@ -164,3 +168,28 @@ async def test_a_command_that_writes_first_encrypts_a_new_database(
     assert [id_of(key) for key in await load_keys(EncryptionKeySource(folder=tmp_path / "audit"))] == await key_ids(
         plain
     )
+
+
+async def test_a_migration_that_raises_the_epoch_keeps_the_bound_of_an_encrypted_database(
+    plain: Connection, tmp_path: Path
+) -> None:
+    async def bound() -> str:
+        return str(
+            await plain.fetchval(
+                "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'streams_view_epoch'"
+            )
+        )
+
+    await _apply(plain, Migration("9998_epoch.sql", "SELECT pg_temp.raise_view_epoch(1)", ""))
+    assert ">= 1)" in await bound()
+    await begin_encryption(plain, EncryptionKeySource(folder=tmp_path), [], ring=KeyRing())
+    assert f">= {ENCRYPTED_EPOCHS + 1})" in await bound()
+    await _apply(plain, Migration("9999_epoch.sql", "SELECT pg_temp.raise_view_epoch(2)", ""))
+    assert f">= {ENCRYPTED_EPOCHS + 2})" in await bound()
+    with pytest.raises(asyncpg.RaiseError, match="is lower"):
+        await _apply(plain, Migration("9997_epoch.sql", "SELECT pg_temp.raise_view_epoch(1)", ""))
+
+
+def test_no_migration_changes_the_bound_by_itself() -> None:
+    names = [migration.name for migration in migrations() if EPOCH_CONSTRAINT in migration.text]
+    assert names == ["0019_view_generations.sql"]
