@@ -14,6 +14,8 @@ from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
 
+# The advisory lock of changes of names.
+NAMES_LOCK = 0x4556_5450_4E41_4D45
 _SQL = queries("projects")
 _LIST_PAGE = 500
 _FIRST = datetime.min.replace(tzinfo=UTC)
@@ -43,6 +45,11 @@ def project(batch: Sequence[RecordedEvent[ProjectEvent]], before: ProjectState) 
 async def find(db: Connection, id_or_name: str) -> list[Project]:
     """Returns the projects with this id or name: none, one, or two if the name is ambiguous."""
     return [Project(**row) for row in await db.fetch(_SQL["find"], id_or_name)]
+
+
+async def lock_names(db: Connection) -> None:
+    """Waits until no other transaction changes names of projects, and lets none until this one ends."""
+    await db.execute(_SQL["lock_names"], NAMES_LOCK)
 
 
 async def get(db: Connection, project_id: str) -> Project:

@@ -57,8 +57,7 @@ class Organization:
         """Creates a project. Raises Rejection if another project has the name."""
         project_id = ids.new("proj")
         if await self._writer.find_repeat(PROJECT, replace(origin, project_id=project_id), project_id) is None:
-            await self._require_free(name)
-            await self._writer.write(PROJECT, replace(origin, project_id=project_id), project_id, CreateProject(name))
+            await self._write_name(origin, project_id, CreateProject(name))
         return await self.get_project(project_id)
 
     async def rename_project(self, origin: Origin, project_id: str, name: str) -> Project:
@@ -67,8 +66,7 @@ class Organization:
         if project_id == DEFAULT_PROJECT:
             raise Rejection("The default project keeps its name.", param="name", code="invalid_value")
         if project.name != name:
-            await self._require_free(name)
-            await self._writer.write(PROJECT, replace(origin, project_id=project_id), project_id, RenameProject(name))
+            await self._write_name(origin, project_id, RenameProject(name))
         return await self.get_project(project_id)
 
     async def get_project(self, project_id: str) -> Project:
@@ -148,11 +146,20 @@ class Organization:
             found, more = await keys.page(db, project_id, after=after, limit=limit, has_revoked=has_revoked)
         return Page(found, more)
 
-    async def _require_free(self, name: str) -> None:
-        """Raises Rejection if a project has the name."""
-        async with self._writer.pool.acquire() as db:
-            if name in _TAKEN or await projects.find(db, name):
+    async def _write_name(self, origin: Origin, project_id: str, command: CreateProject | RenameProject) -> None:
+        """Carries out the command. Raises Rejection if another project has its name.
+
+        The name is looked up in the transaction of the append, behind a lock, so two requests cannot give the same one.
+        """
+        name = command.name
+
+        async def require_free(db: Connection) -> None:
+            await projects.lock_names(db)
+            if name in _TAKEN or any(found.id != project_id for found in await projects.find(db, name)):
                 raise Rejection(f"There is a project '{name}' already.", param="name", code="invalid_value")
+
+        origin = replace(origin, project_id=project_id)
+        await self._writer.write(PROJECT, origin, project_id, command, guard=require_free)
 
 
 async def _get_project(db: Connection, project_id: str) -> Project:

@@ -3,6 +3,9 @@ SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1 OR
 ORDER BY project_id
 LIMIT 2;
 
+-- name: lock_names (against other changes of names, until the end of the transaction)
+SELECT pg_advisory_xact_lock($1);
+
 -- name: get
 SELECT project_id AS id, name, created_at FROM projects WHERE project_id = $1;
 
