@@ -20,6 +20,7 @@ from service.feed import Feed
 from service.model.base import ChatRequest, ModelEvent, TextDelta
 from service.runs import supervisor
 from service.runs.plan import MAX_CALL_DEATHS
+from service.secrets.key_ring import KeyMissing
 from service.writer import Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
@@ -113,9 +114,12 @@ async def test_a_backlog_is_claimed_before_its_runs_start(database_url: str, mon
 
 
 class FlakyWriter(Writer):
-    """Loses the connection at the first append of events of a type, before the append or before its answer."""
+    """Fails the first append of events of a type.
 
-    def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after"]) -> None:
+    It loses the connection before the append or before its answer, or lacks a key for the encryption.
+    """
+
+    def __init__(self, pool: Pool, feed: Feed, kind: str, when: Literal["before", "after", "without_key"]) -> None:
         super().__init__(pool, feed, clock=CLOCK, ids=IDS)
         self.happened = 0
         self._kind = kind
@@ -124,6 +128,8 @@ class FlakyWriter(Writer):
     async def _append(self, db: Connection, new: Append[Any], guard: Guard | None) -> Head:
         hit = not self.happened and any(entry.event.type == self._kind for entry in new.recorded)
         self.happened += hit
+        if hit and self._when == "without_key":
+            raise KeyMissing("0" * 16)
         if hit and self._when == "before":
             raise asyncpg.InterfaceError("connection is closed")
         head = await super()._append(db, new, guard)
@@ -132,15 +138,15 @@ class FlakyWriter(Writer):
         return head
 
 
-def flaky_process(kind: str, when: Literal["before", "after"]) -> Callable[[Pool, Feed], FlakyWriter]:
+def flaky_process(kind: str, when: Literal["before", "after", "without_key"]) -> Callable[[Pool, Feed], FlakyWriter]:
     return lambda pool, feed: FlakyWriter(pool, feed, kind, when)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "after", "without_key"])
 @pytest.mark.parametrize("kind", ["model_call.finished", "run.requires_action", "run.completed"])
 async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
-    database_url: str, kind: str, when: Literal["before", "after"]
+    database_url: str, kind: str, when: Literal["before", "after", "without_key"]
 ) -> None:
     def answer(request: Any) -> Any:
         return says("Sunny.") if request.messages[-1]["role"] == "tool" else asks("weather")
