@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from events.clock import Clock
 from service.app.console_link import make_console_url
 from service.app.core import Core, Upstreams, open_core
-from service.app.drain import Drain, retire
+from service.app.drain import open_drain, retire
 from service.app.health import collect_health
 from service.app.snapshots import snapshot_source
 from service.app.toolbox import Toolbox, open_toolbox
@@ -85,8 +85,7 @@ async def serve(
         toolbox = await open_toolbox(stack, settings, core, member, search_engine=search_engine, serving=serving)
         services, supervisor = await _open_services(stack, settings, core, toolbox, member)
         # Must be complete before the supervisor of runs is stopped, and takes place while the HTTP server stops.
-        drain = Drain(supervisor.drain, core.break_off)
-        stack.push_async_callback(drain.wait)
+        drain = await stack.enter_async_context(open_drain(supervisor.drain, core.break_off))
         http = await stack.enter_async_context(
             http_lifespan(
                 services,

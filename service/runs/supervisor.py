@@ -249,7 +249,7 @@ class Supervisor:
             page = orphans[start : start + CLAIMS_AT_ONCE]
             self._claimed_threads.update(run.thread_id for run in page)
             await asyncio.gather(*(self._claim(run) for run in page))
-        return not is_last_page and self.active > before
+        return not is_last_page and self.active > before and not self._is_retired
 
     def _leave_to_others(self, orphans: list[active_runs.ActiveRun]) -> list[active_runs.ActiveRun]:
         """Returns the runs without those that are left to the worker with their thread's session for a moment."""
@@ -282,6 +282,9 @@ class Supervisor:
             await self._try(run, ExpireRun(run.run_id, claim))
 
     async def _claim(self, run: active_runs.ActiveRun) -> None:
+        if self._is_retired:
+            # The retirement came during the scan.
+            return
         await self._try(run, ClaimRun(run.run_id, self._peers.process, run.process))
 
     async def _try(self, run: active_runs.ActiveRun, command: ExpireRun | ClaimRun) -> None:

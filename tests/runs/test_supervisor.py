@@ -27,7 +27,7 @@ from tests.clock import CLOCK, IDS
 from tests.events.thread.story import FUNCTION, run
 from tests.projections.helpers import ORIGIN
 from tests.runs.fake_model import FakeModel, Hold, asks, says
-from tests.runs.process import Process, texts
+from tests.runs.process import CountingWriter, Process, texts
 
 
 @pytest.fixture(autouse=True)
@@ -111,6 +111,28 @@ async def test_a_backlog_is_claimed_before_its_runs_start(database_url: str, mon
         for thread in threads:
             assert (await process.wait_until_settled(thread)).status == "completed"
     assert claimed[0] == len(threads)
+
+
+async def test_a_supervisor_that_retires_during_a_scan_claims_no_further_runs(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CLAIMS_AT_ONCE", 1)
+
+    class Retirement:
+        def on_thread_append(self, thread_id: str, recorded: Any, state: Any) -> None:
+            if any(entry.event.type == "run.claimed" for entry in recorded):
+                process.supervisor.retire()
+
+    async with Process(database_url, FakeModel(lambda _: says("Hello.")), max_runs=0) as process:
+        threads = [f"t{number}" for number in range(4)]
+        for thread in threads:
+            await process.say(thread, "Hi")
+            await process.begin(thread)
+        process.feed.listen_to_threads(Retirement())
+        process.supervisor._max_runs = 10
+        assert not await process.supervisor._claim_orphans()
+        assert isinstance(process.writer, CountingWriter)
+        assert process.writer.appends.count(["run.claimed"]) == 1
 
 
 class FlakyWriter(Writer):
