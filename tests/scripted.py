@@ -104,7 +104,7 @@ class ScriptedServer:
         self._arrived: asyncio.Queue[Json] = asyncio.Queue()
         self._disconnected: asyncio.Queue[None] = asyncio.Queue()
         self._gates: dict[str, tuple[asyncio.Event, asyncio.Event]] = {}  # reached, opened
-        self._peers: set[object] = set()
+        self._peers: set[tuple[str, int]] = set()
         self._runner: web.AppRunner | None = None
 
     # For tests.
@@ -126,6 +126,11 @@ class ScriptedServer:
     def connections(self) -> int:
         """The number of connections that have requested a completion; it shows whether a client reuses them."""
         return len(self._peers)
+
+    @property
+    def ports(self) -> set[int]:
+        """The clients' ports of these connections."""
+        return {port for _, port in self._peers}
 
     def unused_count(self) -> int:
         """Returns the number of scripted replies that are still in the queue."""
@@ -201,7 +206,7 @@ class ScriptedServer:
         request: Json = orjson.loads(raw := await http.read())
         self.bodies.append(raw)
         assert http.transport is not None
-        self._peers.add(http.transport.get_extra_info("peername"))
+        self._peers.add(http.transport.get_extra_info("peername")[:2])
         reply = self.check(request) or self._next(request)
         self.requests.append(request)
         self.headers.append(http.headers)

@@ -44,7 +44,8 @@ SECRETS: Mapping[str, re.Pattern[str]] = {
 # the API. The strings below all other keys are texts.
 _WORD_KEYS = """
 assistant_id call_id code detail explicit_defaults file_id file_ids finish_reason fork_id form id images
-incomplete_reason kind limit_field message_id message_step_id model name object outcome ranker reason reasoning_effort
+incomplete_reason kind limit_field message_id message_step_id model name object outcome ranker rating reason
+reasoning_effort
 refused response_format role run_id sha256 status step_id thread_id tool_call_id tool_choice tool_step_id type
 upstream_id vector_store_ids
 """

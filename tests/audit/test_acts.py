@@ -10,6 +10,7 @@ from events import event_log
 from events.actors import KeyActor, ProcessActor, actor_text
 from events.clients import ClientFacts
 from events.envelope import Origin
+from events.errors import Rejection
 from events.installation import INSTALLATION_ID
 from service.audit import acts
 from service.audit.acts import ActRecorder
@@ -142,6 +143,6 @@ async def test_a_key_for_all_projects_is_for_audits_only(client: Client, pool: P
         await make_key(pool, "all", scope="full")
     async with await as_key(client, pool, "all", scope="audit:content") as auditor:
         assert (await auditor.get("/assistants"))["data"] == []
-    with pytest.raises(CommandError, match="already"):
+    with pytest.raises(Rejection, match="already"):
         await admin.create_project(writer(pool), "all", ids=IDS)
     assert KEY not in str(await recorded(pool, "server.started"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -29,6 +30,8 @@ async def create_objects(client: Client) -> dict[str, str]:
     store = await client.post("/vector_stores", {})
     batch = await client.post(f"/vector_stores/{store['id']}/file_batches", {"file_ids": [file["id"]]})
     upload = await client.post("/uploads", _UPLOAD)
+    project = await client.post("/organization/projects", {"name": f"Project {uuid.uuid4()}"})
+    key = await client.post(f"/organization/projects/{project['id']}/api_keys", {"name": "Key"})
     return {
         "assistant_id": assistant["id"],
         "thread_id": thread["id"],
@@ -40,6 +43,11 @@ async def create_objects(client: Client) -> dict[str, str]:
         "batch_id": batch["id"],
         "upload_id": upload["id"],
         "webhook_endpoint_id": "we_none",
+        "project_id": project["id"],
+        "key_id": key["id"],
+        "version": "1",
+        "view": "threads",
+        "file": "main.js",
         "model": MODEL,
         "epoch": "1",
         "tile": "0/000",

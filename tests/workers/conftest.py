@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 import pytest
-from yarl import URL
 
 from tests.client import KEY, Client
 from tests.scripted import ScriptedServer
@@ -29,7 +28,6 @@ class WorkerServer:
     def __init__(self, parent: psutil.Process, client: Client, model_url: str) -> None:
         self.parent = parent
         self.client = client
-        self.model_port = URL(model_url).port
 
     def workers(self) -> list[psutil.Process]:
         """Returns the processes of the workers, the oldest first."""

@@ -27,7 +27,7 @@ async def test_a_killed_worker_is_replaced_and_no_new_connection_fails(
         run = await run_of(server.client, "Hi")
         await model.wait_for_gate("first")
         requests = asyncio.create_task(_request_until_cancelled(server))
-        killed = (await _worker_of_run(server)).pid
+        killed = (await _worker_of_run(server, model)).pid
         psutil.Process(killed).kill()
         assert (await server.client.settled(run))["status"] == "completed"
         assert await said_by(server.client, run) == ["Whole"]
@@ -45,7 +45,7 @@ async def test_a_frozen_worker_is_replaced_and_its_run_goes_on(
         model.script(says("Never read").waits("first"), says("Whole"))
         run = await run_of(server.client, "Hi")
         await model.wait_for_gate("first")
-        frozen = await _worker_of_run(server)
+        frozen = await _worker_of_run(server, model)
         frozen.suspend()
         await asyncio.to_thread(psutil.wait_procs, [frozen], timeout=WAIT_S)
         assert not frozen.is_running()
@@ -77,11 +77,11 @@ async def test_each_worker_shows_the_metrics_of_all(start_workers: StartWorkers,
         assert value(samples, "runs_total", status="completed") == 6
 
 
-async def _worker_of_run(server: WorkerServer) -> psutil.Process:
-    """Returns the worker that has the connection to the model server: the one that executes the run."""
+async def _worker_of_run(server: WorkerServer, model: ScriptedServer) -> psutil.Process:
+    """Returns the worker that has requested a completion of the model server: the one that executes the run."""
     for process in server.workers():
-        ports = {getattr(found.raddr, "port", None) for found in process.net_connections("tcp")}
-        if server.model_port in ports:
+        ports = {getattr(found.laddr, "port", None) for found in process.net_connections("tcp")}
+        if ports & model.ports:
             return process
     raise AssertionError("no worker executes the run")
 
