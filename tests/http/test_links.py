@@ -17,7 +17,7 @@ from tests.client import Client
 from tests.clock import CLOCK
 from tests.conftest import StartServer
 from tests.http.files import upload
-from tests.http.helpers import thread_with
+from tests.http.helpers import run_of, thread_with
 from tests.http.keys import make_key, writer
 from tests.http.test_thread_stream import refused
 
@@ -138,11 +138,11 @@ async def test_known_hosts(client: Client, start_server: StartServer) -> None:
 
 @pytest.mark.slow
 async def test_a_token_opens_that_one_thing(client: Client) -> None:
-    """Over all routes that can be read, a token or a link opens only its own path and Azure's names for that path."""
-    file, thread = await upload(client), await thread_with(client, "Hi")
+    """Of all routes that can be read, a token opens the streams of its thread, and a link its file."""
+    file, run = await upload(client), await client.settled(await run_of(client, "Hi"))
     store = await client.post("/vector_stores", {"file_ids": [file["id"]]})
-    ids = {"file_id": file["id"], "thread_id": thread["id"], "vector_store_id": store["id"]}
-    made = await client.post(f"/threads/{thread['id']}/stream_tokens")
+    ids = {"file_id": file["id"], "vector_store_id": store["id"], "thread_id": run["thread_id"], "run_id": run["id"]}
+    made = await client.post(f"/threads/{run['thread_id']}/stream_tokens")
     tokens = [made["token"], (await link_to(client, file["id"])).partition("token=")[2]]
     opens = set()
     readable = [route for route in ROUTES if route.method == "GET" and route.path.startswith("/v1/")]
@@ -158,5 +158,6 @@ async def test_a_token_opens_that_one_thing(client: Client) -> None:
     forms = ("/v1", "/openai", "/openai/v1", "/api/projects/{azure_project}", "")
     assert opens == {
         *((form + "/threads/{thread_id}/stream", 0) for form in forms),
+        *((form + "/threads/{thread_id}/runs/{run_id}/stream", 0) for form in forms),
         *((form + "/files/{file_id}/content", 1) for form in forms),
     }
