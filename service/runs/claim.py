@@ -56,7 +56,8 @@ class HeldClaim:
     async def supervise(self, work: Coroutine[None, None, None], expires_at: int) -> WorkEnd:
         """Awaits the work, and cancels it if the run is cancelled, expires, or is taken over.
 
-        Returns "stopped" if the run must end early. Raises what the work raises, unless the claim is lost.
+        Returns "stopped" if the run must end early. Raises what the work raises unless the claim is lost,
+        and what the database raises.
         """
         task = asyncio.create_task(work)
         try:
@@ -72,6 +73,9 @@ class HeldClaim:
         if not is_valid:
             return "claim_lost"
         if error is not None:
+            # The work may have failed because the run has ended, or because its thread was deleted meanwhile.
+            if not isinstance(error, DATABASE_ERRORS) and not self.is_valid(await self._load_state()):
+                return "claim_lost"
             raise error
         return "stopped" if task.cancelled() else "finished"
 
@@ -90,7 +94,7 @@ class HeldClaim:
                 return True
             self.changed.clear()
             try:
-                state = await self._writer.load_thread(self.thread_id)
+                state = await self._load_state()
             except DATABASE_ERRORS:
                 # The work continues. The next check decides.
                 await asyncio.sleep(RETRY_AFTER_S)
@@ -100,3 +104,6 @@ class HeldClaim:
             if state.run is not None and state.run.status == "cancelling":
                 return True
         return True
+
+    async def _load_state(self) -> ThreadState:
+        return await self._writer.load_thread(self.thread_id)

@@ -21,7 +21,7 @@ from tests.simulation.scenario import Fault, Scenario, draw
 
 ROOT = Path(__file__).parents[2]
 # Seeds of a whole run of the tests on CI, and of one elsewhere; and seeds of one program.
-SEEDS_ON_CI = 7_500
+SEEDS_ON_CI = 10_000
 SEEDS = 250
 SEEDS_A_PROGRAM = 500
 PLANTED_AT_LEAST = 20
