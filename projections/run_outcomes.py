@@ -14,7 +14,7 @@ from typing import Any, Literal, assert_never
 from events.actors import KeyActor, TokenActor
 from events.envelope import RecordedEvent
 from events.thread import events as e
-from projections.usage import LogPage, read_log
+from projections.log_follower import LogFollower, columns_of
 from sql import queries
 from sql.connection import Connection
 
@@ -75,53 +75,18 @@ class FailureGroup:
     ended_at: datetime
 
 
-async def follow(db: Connection, limit: int) -> bool:
-    """Adds the events of the next `limit` ranges of the log. Returns whether more may follow.
-
-    If another process is at it, it does nothing. The caller must have opened a transaction.
-    """
-    progress = await db.fetchrow(_SQL["lock"])
-    if progress is None:
-        return False
-    if progress["epoch"] != progress["current_epoch"]:
-        await _refill(db, progress["current_epoch"], limit)
-        return False
-    page = await read_log(db, progress["next_index"], TYPES, limit)
-    await _add_page(db, page)
-    return page.more
-
-
-async def rebuild(db: Connection, limit: int) -> None:
-    """Makes all rows again from the log; see `projections.usage.rebuild`."""
-    progress = await db.fetchrow(_SQL["wait"])
-    assert progress is not None, "a migration adds the progress"
-    await _refill(db, progress["current_epoch"] or 0, limit)
-
-
-async def _refill(db: Connection, epoch: int, limit: int) -> None:
-    """Replaces all rows in this transaction, so that no reader counts too few."""
-    await db.execute(_SQL["forget"], epoch)
-    first, more = 0, True
-    while more:
-        page = await read_log(db, first, TYPES, limit)
-        await _add_page(db, page)
-        first, more = page.next_index, page.more
-
-
-async def _add_page(db: Connection, page: LogPage) -> None:
-    created = [creation_row(each) for each in page.recorded if isinstance(each.event, e.RunCreated)]
+async def _add_rows(db: Connection, recorded: Sequence[RecordedEvent[Any]]) -> None:
+    created = [creation_row(each) for each in recorded if isinstance(each.event, e.RunCreated)]
     started = [
-        (each.stream_id, each.event.run_id, each.at) for each in page.recorded if isinstance(each.event, e.RunStarted)
+        (each.stream_id, each.event.run_id, each.at) for each in recorded if isinstance(each.event, e.RunStarted)
     ]
-    ended = [end_row(each) for each in page.recorded if isinstance(each.event, e.RunEnd)]
+    ended = [end_row(each) for each in recorded if isinstance(each.event, e.RunEnd)]
     for block, rows in (("add", created), ("start", started), ("end", ended)):
         if rows:
-            await db.execute(_SQL[block], *(column for column in _columns(rows)))
-    await db.execute(_SQL["move"], page.next_index)
+            await db.execute(_SQL[block], *(column for column in columns_of(rows)))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+FOLLOWER = LogFollower(_SQL, TYPES, _add_rows)
 
 
 def creation_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...]:

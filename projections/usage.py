@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from events import event_log
 from events.actors import KeyActor, TokenActor
 from events.envelope import RecordedEvent
 from events.thread import events as e
+from projections.log_follower import LogFollower, columns_of
 from sql import queries
 from sql.connection import Connection
 
@@ -56,79 +56,16 @@ class UsageFilter:
     models: Collection[str] | None = None
 
 
-async def follow(db: Connection, limit: int, *, waits: bool = False) -> bool:
-    """Adds the rows of the next `limit` ranges of the log. Returns whether more may follow.
-
-    If another process is at it, `waits` for it or does nothing. The caller must have opened a transaction.
-    """
-    progress = await db.fetchrow(_SQL["wait"] if waits else _SQL["lock"])
-    if progress is None:
-        return False
-    if progress["epoch"] != progress["current_epoch"]:
-        await _refill(db, progress["current_epoch"], limit)
-        return False
-    page = await read_log(db, progress["next_index"], TYPES, limit)
-    await _add_page(db, page)
-    return page.more
-
-
-async def rebuild(db: Connection, limit: int) -> None:
-    """Makes all rows again from the log, `limit` ranges at a time. The caller must have opened a transaction.
-
-    Readers see the old rows until it is committed; followers wait or do nothing.
-    """
-    progress = await db.fetchrow(_SQL["wait"])
-    assert progress is not None, "a migration adds the progress"
-    await _refill(db, progress["current_epoch"] or 0, limit)
-
-
-async def _refill(db: Connection, epoch: int, limit: int) -> None:
-    """Replaces all rows in this transaction, so that no reader counts too few."""
-    await db.execute(_SQL["forget"], epoch)
-    first, more = 0, True
-    while more:
-        page = await read_log(db, first, TYPES, limit)
-        await _add_page(db, page)
-        first, more = page.next_index, page.more
-
-
-@dataclass(frozen=True, slots=True)
-class LogPage:
-    """Events of ranges of the log, the index after the ranges, and whether more may follow."""
-
-    recorded: list[RecordedEvent[Any]]
-    next_index: int
-    more: bool
-
-
-async def read_log(db: Connection, first: int, types: Sequence[str], limit: int) -> LogPage:
-    """Returns the events of some types in up to `limit` ranges of the log from the index `first` on."""
-    ranges = await db.fetch(_SQL["ranges"], first, list(types), limit)
-    found = [row for row in ranges if row["concerns"]]
-    rows = found and await db.fetch(
-        _SQL["events"],
-        [row["stream_id"] for row in found],
-        [row["first_version"] for row in found],
-        [row["first_version"] + row["count"] - 1 for row in found],
-        list(types),
-    )
-    next_index = ranges[-1]["first_index"] + ranges[-1]["count"] if ranges else first
-    return LogPage([event_log.load_event(row) for row in rows], next_index, more=len(ranges) == limit)
-
-
-async def _add_page(db: Connection, page: LogPage) -> None:
-    recorded = page.recorded
+async def _add_rows(db: Connection, recorded: Sequence[RecordedEvent[Any]]) -> None:
     runs = [values for entry in recorded if (values := run_row(entry)) is not None]
     calls = [values for entry in recorded if (values := call_row(entry)) is not None]
     if runs:
-        await db.execute(_SQL["add_runs"], *(column for column in _columns(runs)))
+        await db.execute(_SQL["add_runs"], *(column for column in columns_of(runs)))
     if calls:
-        await db.execute(_SQL["add_calls"], *(column for column in _columns(calls)))
-    await db.execute(_SQL["move"], page.next_index)
+        await db.execute(_SQL["add_calls"], *(column for column in columns_of(calls)))
 
 
-def _columns(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
-    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+FOLLOWER = LogFollower(_SQL, TYPES, _add_rows)
 
 
 def run_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...] | None:

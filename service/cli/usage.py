@@ -129,7 +129,7 @@ async def _catch_up(db: Connection) -> None:
     more = True
     while more:
         async with db.transaction():
-            more = await usage.follow(db, PAGE_RANGES, waits=True)
+            more = await usage.FOLLOWER.follow(db, PAGE_RANGES, waits=True)
 
 
 async def _collect(db: Connection, only: UsageFilter, groups: RowGroups, prices: PriceList) -> list[UsageRow]:

@@ -218,9 +218,8 @@ class ExportCheck:
                     self.result.report(f"the tile for the event at the index {index} is missing")
                 elif leaf != run.leaves[at : at + HASH_BYTES]:
                     self.result.report(f"the log has another event at the index {index}")
-        scope = manifest.scope
         total = sum(epoch.size for epoch in manifest.epochs)
-        if scope.project is scope.thread is scope.since is scope.until is None and count != total:
+        if manifest.scope.is_all and count != total:
             self.result.report(f"the export has {count} of the {total} events of the log")
 
     def _check_scope(self, manifest: Manifest) -> None:

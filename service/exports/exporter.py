@@ -14,7 +14,7 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any
 
-from events import codec
+from events import codec, event_log
 from events.file import FileCreated
 from events.leaves import content_json
 from events.software_version import SOFTWARE_VERSION
@@ -178,10 +178,10 @@ class Exporter:
     async def _find_streams(self, db: Connection, thread_id: str) -> list[str]:
         """Returns the stream of the thread and, if files come along, those of the files that its events name."""
         named, project_id, version = set[str](), None, 0
-        while rows := await db.fetch(_SQL["thread_events"], thread_id, version, PAGE):
-            project_id, version = rows[0]["project_id"], rows[-1]["version"]
+        while recorded := await event_log.read(db, thread_id, after=version):
+            project_id, version = recorded[0].project_id, recorded[-1].version
             if self._scope.has_files:
-                named.update(id.decode() for row in rows for id in _FILE_ID.findall(content_json(row["content"])))
+                named.update(id.decode() for each in recorded for id in _FILE_ID.findall(codec.dump(each.event)))
         if project_id is None:
             raise NothingToExport(f"There is no thread {thread_id}.")
         if len(named) > MAX_THREAD_FILES:

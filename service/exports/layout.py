@@ -47,11 +47,6 @@ class ExportScope:
     until: datetime | None = None
     has_files: bool = False
 
-    @property
-    def is_all(self) -> bool:
-        """Whether all events of the log belong to it."""
-        return not any((self.project_id, self.thread_id, self.since, self.until))
-
     def to_json(self) -> dict[str, Any]:
         """Returns the scope as the manifest has it."""
         times = {
@@ -108,6 +103,11 @@ class ManifestScope(_Record):
     since: str | None
     until: str | None
     files: bool
+
+    @property
+    def is_all(self) -> bool:
+        """Whether all events of the log belong to it."""
+        return not any((self.project, self.thread, self.since, self.until))
 
 
 class ManifestEpoch(_Record):

@@ -32,7 +32,7 @@ class UsageFollower:
 
     async def scan(self) -> None:
         """Adds the rows of the events that have an index and are not counted yet."""
-        for follow in (usage.follow, run_outcomes.follow):
+        for follow in (usage.FOLLOWER.follow, run_outcomes.FOLLOWER.follow):
             more = True
             while more:
                 async with self._pool.acquire() as db, db.transaction():
@@ -42,8 +42,8 @@ class UsageFollower:
 async def rebuild_usage(db: Connection) -> None:
     """Makes the rows of all reports again from the log. Readers see the old rows until all are made."""
     async with db.transaction():
-        await usage.rebuild(db, PAGE_RANGES)
-        await run_outcomes.rebuild(db, PAGE_RANGES)
+        await usage.FOLLOWER.rebuild(db, PAGE_RANGES)
+        await run_outcomes.FOLLOWER.rebuild(db, PAGE_RANGES)
 
 
 @asynccontextmanager

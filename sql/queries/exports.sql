@@ -41,7 +41,3 @@ WHERE log_ranges.types @> ARRAY ['file.created'] AND log_ranges.stream_id > $1 A
     AND ($6::timestamptz IS NULL OR log_ranges.at < $6)
 ORDER BY events.stream_id
 LIMIT $7;
-
--- name: thread_events (the contents of the events of thread $1 above version $2, with the project)
--- sealed: events($1, version): content
-SELECT version, project_id, content FROM events WHERE stream_id = $1 AND version > $2 ORDER BY version LIMIT $3;

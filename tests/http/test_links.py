@@ -138,7 +138,7 @@ async def test_known_hosts(client: Client, start_server: StartServer) -> None:
 
 @pytest.mark.slow
 async def test_a_token_opens_that_one_thing(client: Client) -> None:
-    """Of all routes that can be read, a token opens the streams of its thread, and a link its file."""
+    """Among all routes that can be read, a token opens the streams of its thread, and a link its file."""
     file, run = await upload(client), await client.settled(await run_of(client, "Hi"))
     store = await client.post("/vector_stores", {"file_ids": [file["id"]]})
     ids = {"file_id": file["id"], "vector_store_id": store["id"], "thread_id": run["thread_id"], "run_id": run["id"]}

@@ -103,7 +103,7 @@ async def test_pages_processes_and_crashes_count_nothing_twice(pool: Pool, db: C
         await seal(db)
         transaction = db.transaction()
         await transaction.start()
-        await usage.follow(db, 3)
+        await usage.FOLLOWER.follow(db, 3)
         await UsageFollower(pool).scan()  # does nothing: another process is at it
         await transaction.rollback()  # that process dies
         await asyncio.gather(*(UsageFollower(pool).scan() for _ in range(3)))
@@ -117,11 +117,11 @@ async def test_a_follower_may_wait_for_the_process_that_is_at_work(pool: Pool, d
     async with pool.acquire() as other:
         transaction = db.transaction()
         await transaction.start()
-        await usage.follow(db, 1)
+        await usage.FOLLOWER.follow(db, 1)
 
         async def work() -> bool:
             async with other.transaction():
-                return await usage.follow(other, 100, waits=True)
+                return await usage.FOLLOWER.follow(other, 100, waits=True)
 
         waiting = asyncio.create_task(work())
         while not await pool.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):

@@ -73,8 +73,8 @@ async def test_all_reports_are_made_again_while_readers_see_the_old_rows(pool: P
     await db.execute("UPDATE run_outcomes SET status = 'failed', cause = 'x'")
     async with pool.acquire() as other:
         async with other.transaction():
-            await usage.rebuild(other, 1)
-            await run_outcomes.rebuild(other, 1)
+            await usage.FOLLOWER.rebuild(other, 1)
+            await run_outcomes.FOLLOWER.rebuild(other, 1)
             assert await counts(db) == [("proj_1", 1, 0)], "not committed yet"
         assert await counts(db) == [("proj_1", 1, 1)]
         assert await sums(db) == [two_calls()]
@@ -90,7 +90,7 @@ async def test_a_restored_log_is_read_again(pool: Pool, db: Connection, monkeypa
     await db.execute("UPDATE run_outcomes SET status = 'failed', cause = 'x'")
     await db.execute("INSERT INTO log_epochs SELECT epoch + 1, origin || 'x', first_index FROM log_epochs")
     async with pool.acquire() as other, other.transaction():
-        assert not await run_outcomes.follow(other, 1), "in one transaction, so no count dips"
+        assert not await run_outcomes.FOLLOWER.follow(other, 1), "in one transaction, so no count dips"
     assert await counts(db) == [("proj_1", 1, 1)]
 
 

@@ -1,0 +1,94 @@
+"""Rows that a follower makes of the events of the log, in the order of its indexes. No append writes them.
+
+Each follower has a table with its progress, and the blocks `lock`, `wait`, `forget` and `move` in its queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from events import event_log
+from events.envelope import RecordedEvent
+from sql import queries
+from sql.connection import Connection
+
+_SQL = queries("log_follower")
+
+# Adds the rows of events.
+AddRows = Callable[[Connection, Sequence[RecordedEvent[Any]]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """Events of ranges of the log, the index after the ranges, and whether more may follow."""
+
+    recorded: list[RecordedEvent[Any]]
+    next_index: int
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LogFollower:
+    """Makes rows of the events of some types. `queries` are its blocks, and `add` adds the rows of a page of events."""
+
+    queries: Mapping[str, str]
+    types: Sequence[str]
+    add: AddRows
+
+    async def follow(self, db: Connection, limit: int, *, waits: bool = False) -> bool:
+        """Adds the rows of the next `limit` ranges of the log. Returns whether more may follow.
+
+        If another process is at it, `waits` for it or does nothing. The caller must have opened a transaction.
+        """
+        progress = await db.fetchrow(self.queries["wait" if waits else "lock"])
+        if progress is None:
+            return False
+        if progress["epoch"] != progress["current_epoch"]:
+            await self._refill(db, progress["current_epoch"], limit)
+            return False
+        return (await self._add_page(db, progress["next_index"], limit)).more
+
+    async def rebuild(self, db: Connection, limit: int) -> None:
+        """Makes all rows again from the log, `limit` ranges at a time. The caller must have opened a transaction.
+
+        Readers see the old rows until it is committed; followers wait or do nothing.
+        """
+        progress = await db.fetchrow(self.queries["wait"])
+        assert progress is not None, "a migration adds the progress"
+        await self._refill(db, progress["current_epoch"] or 0, limit)
+
+    async def _refill(self, db: Connection, epoch: int, limit: int) -> None:
+        """Replaces all rows in this transaction, so that no reader counts too few."""
+        await db.execute(self.queries["forget"], epoch)
+        first, more = 0, True
+        while more:
+            page = await self._add_page(db, first, limit)
+            first, more = page.next_index, page.more
+
+    async def _add_page(self, db: Connection, first: int, limit: int) -> LogPage:
+        page = await _read_page(db, first, self.types, limit)
+        await self.add(db, page.recorded)
+        await db.execute(self.queries["move"], page.next_index)
+        return page
+
+
+def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
+    """Returns the columns of rows, of which there is at least one."""
+    return [[row[place] for row in rows] for place in range(len(rows[0]))]
+
+
+async def _read_page(db: Connection, first: int, types: Sequence[str], limit: int) -> LogPage:
+    """Returns the events of some types in up to `limit` ranges of the log from the index `first` on."""
+    ranges = await db.fetch(_SQL["ranges"], first, list(types), limit)
+    found = [row for row in ranges if row["concerns"]]
+    rows = found and await db.fetch(
+        _SQL["events"],
+        [row["stream_id"] for row in found],
+        [row["first_version"] for row in found],
+        [row["first_version"] + row["count"] - 1 for row in found],
+        list(types),
+    )
+    next_index = ranges[-1]["first_index"] + ranges[-1]["count"] if ranges else first
+    return LogPage([event_log.load_event(row) for row in rows], next_index, more=len(ranges) == limit)
