@@ -29,6 +29,8 @@ _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multi
 _COUNTS = (
     "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minContains", "maxContains"
 )  # fmt: skip
+# The largest count. The original's is not known; no value has more parts than this.
+MAX_COUNT = 2**63 - 1
 # Keywords that a function's schema cannot have itself, although schemas inside it can.
 _NOT_AT_THE_TOP = frozenset({"oneOf", "anyOf", "allOf", "enum", "not"})
 # Keywords that strict schemas cannot have.
@@ -141,13 +143,18 @@ def _number_problem(schema: Json) -> str | None:
     for key in (*_NUMBERS, *_COUNTS):
         value = schema.get(key, 1)
         is_count = key in _COUNTS
-        if isinstance(value, bool) or not isinstance(value, int | float) or (is_count and value != int(value)):
+        if isinstance(value, bool) or not isinstance(value, int | float) or (is_count and not _is_count(value)):
             return _wrong_type(value, "'integer'" if is_count else "'number'")
         if is_count and value < 0:
             return f"{value} is less than the minimum of 0."
     if schema.get("multipleOf", 1) <= 0:
         return f"{schema['multipleOf']} is less than or equal to the minimum of 0."
     return None
+
+
+def _is_count(value: float) -> bool:
+    """Whether this is a whole number of at most MAX_COUNT. Negative ones have a text of their own."""
+    return value <= MAX_COUNT and (isinstance(value, int) or value.is_integer())
 
 
 def _patterns_problem(schema: Json) -> str | None:
