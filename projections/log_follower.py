@@ -82,13 +82,22 @@ def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
 async def _read_page(db: Connection, first: int, types: Sequence[str], limit: int) -> LogPage:
     """Returns the events of some types in up to `limit` ranges of the log from the index `first` on."""
     ranges = await db.fetch(_SQL["ranges"], first, list(types), limit)
-    found = [row for row in ranges if row["concerns"]]
-    rows = found and await db.fetch(
+    recorded = await read_ranges(db, [row for row in ranges if row["concerns"]], types)
+    next_index = ranges[-1]["first_index"] + ranges[-1]["count"] if ranges else first
+    return LogPage(recorded, next_index, more=len(ranges) == limit)
+
+
+async def read_ranges(
+    db: Connection, ranges: Sequence[Mapping[str, Any]], types: Sequence[str]
+) -> list[RecordedEvent[Any]]:
+    """Returns the events of some types in ranges of streams, each a row with stream_id, first_version and count."""
+    if not ranges:
+        return []
+    rows = await db.fetch(
         _SQL["events"],
-        [row["stream_id"] for row in found],
-        [row["first_version"] for row in found],
-        [row["first_version"] + row["count"] - 1 for row in found],
+        [row["stream_id"] for row in ranges],
+        [row["first_version"] for row in ranges],
+        [row["first_version"] + row["count"] - 1 for row in ranges],
         list(types),
     )
-    next_index = ranges[-1]["first_index"] + ranges[-1]["count"] if ranges else first
-    return LogPage([event_log.load_event(row) for row in rows], next_index, more=len(ranges) == limit)
+    return [event_log.load_event(row) for row in rows]

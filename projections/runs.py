@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -148,25 +148,10 @@ async def page(db: Connection, project_id: str, thread_id: str, cursor: Cursor) 
     return cursor.page(await load_rows(rows, load_run))
 
 
-async def all_pages(db: Connection, project_id: str | None, limit: int) -> AsyncIterator[list[tuple[str, Run]]]:
-    """Yields all runs with the ids of their projects, up to `limit` at a time; those of one project if it is given.
-
-    It is for operators: requests read runs of one project.
-    """
-    thread_id = run_id = ""
-    while True:
-        rows = await db.fetch(_SQL["page_of_all"], thread_id, run_id, project_id, limit)
-        if rows:
-            yield [(row["project_id"], load_run(row)) for row in rows]
-        if len(rows) < limit:
-            return
-        thread_id, run_id = rows[-1]["thread_id"], rows[-1]["run_id"]
-
-
-async def metadata_of(db: Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], dict[str, str]]:
-    """Returns the metadata of the runs by (thread id, run id). Runs of deleted threads are left out."""
+async def find(db: Connection, ids: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Run]:
+    """Returns the runs of any projects by (thread id, run id). Runs of deleted threads are left out."""
     rows = await db.fetch(_SQL["bodies"], [thread_id for thread_id, _ in ids], [run_id for _, run_id in ids])
-    return {(row["thread_id"], row["run_id"]): load_run(row).metadata for row in rows}
+    return {(row["thread_id"], row["run_id"]): load_run(row) for row in rows}
 
 
 async def promising_run(db: Connection, thread_id: str, id: str) -> tuple[str, int] | None:

@@ -22,6 +22,7 @@ from service.settings import Settings
 from service.system import SystemClock
 
 if TYPE_CHECKING:
+    from events.objects import Run
     from projections.usage import Group, UsageFilter, UsageSum
     from service.prices import PriceList
     from sql.connection import Connection
@@ -62,6 +63,7 @@ def usage(
         from service.cli import admin
         from service.cli.thread_deletion import parse_time
         from service.database import connect
+        from service.usage.follower import catch_up_usage
 
         now = SystemClock().now()
         only = UsageFilter(
@@ -75,7 +77,7 @@ def usage(
         async with admin.open_database(settings) as url:
             db = await connect(url)
             try:
-                await _catch_up(db)
+                await catch_up_usage(db)
                 rows = await _collect(db, only, groups, prices)
             finally:
                 await db.close()
@@ -121,17 +123,6 @@ def load_prices(settings: Settings) -> PriceList:
         raise CommandError(str(error)) from None
 
 
-async def _catch_up(db: Connection) -> None:
-    """Counts the events that no server has counted yet, also if no server runs."""
-    from projections import usage
-    from service.usage.follower import PAGE_RANGES
-
-    more = True
-    while more:
-        async with db.transaction():
-            more = await usage.FOLLOWER.follow(db, PAGE_RANGES, waits=True)
-
-
 async def _collect(db: Connection, only: UsageFilter, groups: RowGroups, prices: PriceList) -> list[UsageRow]:
     from projections import runs, usage
     from service.usage.costs import DAY_S, line_costs
@@ -140,7 +131,7 @@ async def _collect(db: Connection, only: UsageFilter, groups: RowGroups, prices:
     label = groups.label
     if groups.metadata_key is not None:
         ids = list(dict.fromkeys((found.thread_id or "", found.run_id or "") for found in sums))
-        label = _metadata_label(await runs.metadata_of(db, ids), groups.metadata_key)
+        label = _metadata_label(await runs.find(db, ids), groups.metadata_key)
     rows: defaultdict[str, UsageRow] = defaultdict(lambda: UsageRow(""))
     for found in sums:
         row = rows[label(found)]
@@ -155,8 +146,12 @@ async def _collect(db: Connection, only: UsageFilter, groups: RowGroups, prices:
     return sorted(rows.values(), key=lambda row: row.label)
 
 
-def _metadata_label(metadata: Mapping[tuple[str, str], Mapping[str, str]], key: str) -> Callable[[UsageSum], str]:
-    return lambda found: metadata.get((found.thread_id or "", found.run_id or ""), {}).get(key, _UNKNOWN)
+def _metadata_label(found: Mapping[tuple[str, str], Run], key: str) -> Callable[[UsageSum], str]:
+    def label(one: UsageSum) -> str:
+        run = found.get((one.thread_id or "", one.run_id or ""))
+        return _UNKNOWN if run is None else run.metadata.get(key, _UNKNOWN)
+
+    return label
 
 
 def _print_json(rows: Sequence[UsageRow]) -> None:

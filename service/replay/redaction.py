@@ -18,7 +18,8 @@ from events.actors import CommandLineActor
 from events.envelope import SCHEMA_VERSION
 from service.replay.deviations import LoggedEvent
 
-# Secrets by name. If a pattern has a group, only that is replaced.
+# Secrets by name. If a pattern has a group, only that is replaced. A search takes time in proportion to the text:
+# attempts that begin at different places never read the same long part of it.
 SECRETS: Mapping[str, re.Pattern[str]] = {
     "private_key": re.compile(
         r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
@@ -31,14 +32,14 @@ SECRETS: Mapping[str, re.Pattern[str]] = {
     "slack_token": re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}"),
     "aws_key": re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b"),
     "google_key": re.compile(r"\bAIza[A-Za-z0-9_-]{30,}"),
-    "jwt": re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
+    "jwt": re.compile(r"\beyJ(?:(?!\beyJ)[A-Za-z0-9_-]){8,}+\.[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*)?"),
     "bearer_token": re.compile(r"(?i)\b(?:bearer|basic)\s+([A-Za-z0-9._~+/-]{12,}=*)"),
-    "url_password": re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://[^\s/:@]*:([^\s/@]+)@"),
+    "url_password": re.compile(r"(?i)(?<=[a-z0-9+.-])://[^\s/:@]*+:([^\s/@]++)@"),
     "url_signature": re.compile(r"(?i)[?&](?:sig|signature|token|key|x-amz-[a-z-]+)=([^\s&#\"']+)"),
     "named_secret": re.compile(
         r"(?i)(?:passwor[dt]|passwd|pwd|secret|token|api[_-]?key|credentials?)\\?[\"']?\s*[:=]\s*\\?[\"']?([^\s\"'\\,;}]{4,})"
     ),
-    "email": re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
+    "email": re.compile(r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9._%+-]++@[A-Za-z0-9-]++(?:\.[A-Za-z0-9-]++)++"),
 }
 # Keys of contents whose strings are no texts of people, models, tools or files: ids, names of functions, and words of
 # the API. The strings below all other keys are texts.

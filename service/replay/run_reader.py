@@ -8,6 +8,7 @@ from typing import Any
 
 from events.envelope import RecordedEvent
 from events.errors import NotFound
+from projections import run_listing
 from service.database import Pool
 from service.replay.deletions import deleted_since
 from service.replay.run_timeline import RunTimeline, TimelineEntry, appends_of
@@ -21,8 +22,13 @@ _SQL = queries("replay")
 
 
 async def thread_of_run(pool: Pool, run_id: str) -> str:
-    """Returns the id of the run's thread. Raises NotFound."""
-    found: str | None = await pool.fetchval(_SQL["thread_of_run"], run_id)
+    """Returns the id of the run's thread, also of a deleted one. Raises NotFound.
+
+    All runs are read if no server has followed the log up to the run's beginning.
+    """
+    async with pool.acquire() as db:
+        listed = await run_listing.find(db, run_id)
+        found: str | None = await db.fetchval(_SQL["thread_of_run"], run_id) if listed is None else listed.thread_id
     if found is None:
         raise NotFound("run", run_id)
     return found

@@ -1,5 +1,6 @@
-"""Follows the log for the reports of usage and of runs: a background task of every process, of which one works at a
-time.
+"""Follows the log for the reports of usage and of runs, and for lists of runs.
+
+It is a background task of every process, of which one works at a time.
 """
 
 from __future__ import annotations
@@ -7,7 +8,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from projections import run_outcomes, usage
+from projections import run_listing, run_outcomes, usage
+from projections.log_follower import LogFollower
 from service.database import Pool
 from service.processes.scan_loop import ScanLoop
 from service.tasks.background import background
@@ -17,6 +19,8 @@ from sql.connection import Connection
 SCAN_EVERY_S = 2.0
 # Ranges of the log that one transaction reads.
 PAGE_RANGES = 500
+# The followers of runs, from which the list of runs is read.
+_RUNS = (run_outcomes.FOLLOWER, run_listing.FOLLOWER)
 
 
 class UsageFollower:
@@ -32,18 +36,36 @@ class UsageFollower:
 
     async def scan(self) -> None:
         """Adds the rows of the events that have an index and are not counted yet."""
-        for follow in (usage.FOLLOWER.follow, run_outcomes.FOLLOWER.follow):
+        for follower in (usage.FOLLOWER, *_RUNS):
             more = True
             while more:
                 async with self._pool.acquire() as db, db.transaction():
-                    more = await follow(db, PAGE_RANGES)
+                    more = await follower.follow(db, PAGE_RANGES)
+
+
+async def catch_up_usage(db: Connection) -> None:
+    """Adds the rows of model calls that no server has added yet, also if no server runs."""
+    await _catch_up(db, usage.FOLLOWER)
+
+
+async def catch_up_runs(db: Connection) -> None:
+    """Adds the rows of runs that no server has added yet, also if no server runs."""
+    for follower in _RUNS:
+        await _catch_up(db, follower)
+
+
+async def _catch_up(db: Connection, follower: LogFollower) -> None:
+    more = True
+    while more:
+        async with db.transaction():
+            more = await follower.follow(db, PAGE_RANGES, waits=True)
 
 
 async def rebuild_usage(db: Connection) -> None:
     """Makes the rows of all reports again from the log. Readers see the old rows until all are made."""
     async with db.transaction():
-        await usage.FOLLOWER.rebuild(db, PAGE_RANGES)
-        await run_outcomes.FOLLOWER.rebuild(db, PAGE_RANGES)
+        for follower in (usage.FOLLOWER, *_RUNS):
+            await follower.rebuild(db, PAGE_RANGES)
 
 
 @asynccontextmanager

@@ -113,8 +113,5 @@ SELECT created_at, id FROM (
 ORDER BY created_at DESC, id DESC
 LIMIT $7;
 
--- name: thread_of_run (also of a deleted thread)
-SELECT thread_id FROM runs WHERE run_id = $1
-UNION
-SELECT thread_id FROM usage_runs WHERE run_id = $1
-LIMIT 1;
+-- name: thread_of_run (a scan of all runs, if the lists of runs lack it)
+SELECT thread_id FROM runs WHERE run_id = $1;

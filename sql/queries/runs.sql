@@ -58,13 +58,6 @@ WHERE thread_id = $1 AND project_id = $2 AND position <= $3
 ORDER BY position DESC
 LIMIT $4;
 
--- name: page_of_all (for operators: of all projects, or of project $3)
--- sealed: runs(thread_id, run_id): body, patches
-SELECT thread_id, run_id, project_id, body, patches FROM runs
-WHERE (thread_id, run_id) > ($1, $2) AND ($3::text IS NULL OR project_id = $3)
-ORDER BY thread_id, run_id
-LIMIT $4;
-
 -- name: bodies (of these runs)
 -- sealed: runs(thread_id, run_id): body, patches
 SELECT thread_id, run_id, body, patches

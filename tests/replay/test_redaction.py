@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any
 
@@ -18,6 +19,7 @@ from service.replay.redaction import SECRETS, blank_text, redact, replace_secret
 from service.replay.run_recorder import record_lines
 from tests.events.thread.histories import World
 from tests.events.thread.story import CREATE, FUNCTION, Story, add, claim, given, run, submit
+from tests.replay.regex_steps import StepCounter
 
 # For each pattern, a secret and the text around it.
 PLANTED: dict[str, tuple[str, str]] = {
@@ -52,6 +54,93 @@ def test_a_secret_is_replaced_by_its_name(name: str) -> None:
     assert len(cleaned) == len(text)
     assert replace_secrets(cleaned) == cleaned
     assert SECRETS[name].search(text) is not None
+
+
+# Texts without the end that a pattern waits for: each piece is repeated, and so is each beginning of a secret.
+PIECES = [
+    "a",
+    "a.",
+    "a-",
+    "a+",
+    ".",
+    "%",
+    "@",
+    "a@",
+    "@a.",
+    "a@a",
+    "://",
+    "a://",
+    "a:",
+    ":",
+    "a://a:",
+    "/",
+    "=",
+    "-",
+    "_",
+]
+PIECES += [
+    "sk-",
+    "et-",
+    "eyJ",
+    "-eyJaaaaaaaa",
+    "eyJaaaaaaaa.",
+    ".eyJ",
+    "x-amz-",
+    "?x-amz-a",
+    "token",
+    "token ",
+    "token=",
+    "key:",
+]
+PIECES += [
+    " ",
+    "\n",
+    "bearer ",
+    "basic",
+    "-----BEGIN ",
+    "PRIVATE KEY",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END A",
+    "ghp_",
+    "glpat-",
+]
+SHORT, LONG = 100, 400
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_search_takes_steps_in_proportion_to_the_text(name: str) -> None:
+    secret, around = PLANTED[name]
+    beginnings = [around.format(secret)[:cut] for cut in range(1, len(around.format(secret)) + 1, 5)]
+    for piece in (*PIECES, *beginnings):
+        short, long = (_steps(name, (piece * size)[:size]) for size in (SHORT, LONG))
+        assert long <= 1.5 * (LONG // SHORT) * short, f"{name}: {short} and {long} steps for the piece {piece!r}"
+
+
+def _steps(name: str, text: str) -> int:
+    counter = StepCounter(SECRETS[name], text)
+    assert counter.spans() == [found.span() for found in SECRETS[name].finditer(text)], repr(text[:80])
+    return counter.steps
+
+
+def test_a_quadratic_search_is_seen() -> None:
+    pattern = re.compile("[a-z]+@")
+    short, long = (StepCounter(pattern, "a" * size) for size in (SHORT, LONG))
+    assert short.spans() == long.spans() == []
+    assert long.steps > 2 * (LONG // SHORT) * short.steps
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("x+http://u:pass1@h", "x+http://u:[url_@h"),
+        ("a,b@c.de;f@g.hi", "a,[email;[email"),
+        ("a@b.c.d@e.fg", "[email]@e.fg"),
+        ("x-eyJhbGciOiJ9.eyJzdWIiOiJ9.x", "x-[jwt]xxxxxxxxxxxxxxxxxxxxxx"),
+        ("eyJhbGci-eyJhbGciOiJ9.eyJzdWIiOiJ9", "eyJhbGci-[jwt]xxxxxxxxxxxxxxxxxxxx"),
+    ],
+)
+def test_a_secret_is_found_next_to_others(text: str, clean: str) -> None:
+    assert replace_secrets(text) == clean
 
 
 def story_with(text: str) -> Story:

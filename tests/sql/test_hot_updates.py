@@ -46,7 +46,7 @@ ACCEPTED = {
     # Two updates for each file that is indexed, beside all the rows of its chunks.
     "vector_store_files": {"batch_id", "deadline", "process", "status"},
     # An update for each run that ends, by the follower of the log.
-    "run_outcomes": {"ended_at"},
+    "run_outcomes": {"ended_at", "status"},
     # An update for each rename by a person, and for each key in a rotation.
     "projects": {"name"},
     "stream_keys": {"epoch"},
