@@ -42,13 +42,8 @@ class LogFollower:
 
         If another process is at it, `waits` for it or does nothing. The caller must have opened a transaction.
         """
-        progress = await db.fetchrow(self.queries["wait" if waits else "lock"])
-        if progress is None:
-            return False
-        if progress["epoch"] != progress["current_epoch"]:
-            await self._refill(db, progress["current_epoch"], limit)
-            return False
-        return (await self._add_page(db, progress["next_index"], limit)).more
+        first = await self._begin(db, limit, waits=waits)
+        return first is not None and (await _add_page(db, [self], first, limit)).more
 
     async def rebuild(self, db: Connection, limit: int) -> None:
         """Makes all rows again from the log, `limit` ranges at a time. The caller must have opened a transaction.
@@ -64,14 +59,47 @@ class LogFollower:
         await db.execute(self.queries["forget"], epoch)
         first, more = 0, True
         while more:
-            page = await self._add_page(db, first, limit)
+            page = await _add_page(db, [self], first, limit)
             first, more = page.next_index, page.more
 
-    async def _add_page(self, db: Connection, first: int, limit: int) -> LogPage:
-        page = await _read_page(db, first, self.types, limit)
-        await self.add(db, page.recorded)
-        await db.execute(self.queries["move"], page.next_index)
-        return page
+    async def _begin(self, db: Connection, limit: int, *, waits: bool = False) -> int | None:
+        """Locks the progress. Returns the index from which rows are missing, or None if there is nothing to add.
+
+        If a new epoch of the log has begun, it makes all rows again.
+        """
+        progress = await db.fetchrow(self.queries["wait" if waits else "lock"])
+        if progress is None:
+            return None
+        if progress["epoch"] != progress["current_epoch"]:
+            await self._refill(db, progress["current_epoch"], limit)
+            return None
+        first: int = progress["next_index"]
+        return first
+
+
+async def follow_together(db: Connection, followers: Sequence[LogFollower], limit: int) -> bool:
+    """Does the same as `follow` of each follower. Followers at the same index share one read of the log.
+
+    Returns whether more may follow for one of them. The caller must have opened a transaction.
+    """
+    places: dict[int, list[LogFollower]] = {}
+    for follower in followers:
+        first = await follower._begin(db, limit)
+        if first is not None:
+            places.setdefault(first, []).append(follower)
+    pages = [await _add_page(db, same, first, limit) for first, same in places.items()]
+    return any(page.more for page in pages)
+
+
+async def _add_page(db: Connection, followers: Sequence[LogFollower], first: int, limit: int) -> LogPage:
+    """Adds the rows of each follower for the next `limit` ranges from the index `first` on."""
+    types = dict.fromkeys(type for follower in followers for type in follower.types)
+    page = await _read_page(db, first, list(types), limit)
+    if page.next_index > first:
+        for follower in followers:
+            await follower.add(db, [entry for entry in page.recorded if entry.event.type in follower.types])
+            await db.execute(follower.queries["move"], page.next_index)
+    return page
 
 
 def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:

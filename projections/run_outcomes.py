@@ -75,30 +75,56 @@ class FailureGroup:
     ended_at: datetime
 
 
+@dataclass(slots=True)
+class _Course:
+    """The course of a run in some events. `creation` are the columns that its creation sets."""
+
+    creation: tuple[Any, ...] | None = None
+    started_at: datetime | None = None
+    end: tuple[datetime | None, str | None, str | None] = (None, None, None)
+
+
 async def _add_rows(db: Connection, recorded: Sequence[RecordedEvent[Any]]) -> None:
-    created = [creation_row(each) for each in recorded if isinstance(each.event, e.RunCreated)]
-    started = [
-        (each.stream_id, each.event.run_id, each.at) for each in recorded if isinstance(each.event, e.RunStarted)
-    ]
-    ended = [end_row(each) for each in recorded if isinstance(each.event, e.RunEnd)]
-    for block, rows in (("add", created), ("start", started), ("end", ended)):
-        if rows:
-            await db.execute(_SQL[block], *(column for column in columns_of(rows)))
+    courses = _courses(recorded)
+    new = [(*run.creation, run.started_at, *run.end) for run in courses.values() if run.creation is not None]
+    old = [(*id, run.started_at, *run.end) for id, run in courses.items() if run.creation is None]
+    if new:
+        await db.execute(_SQL["add"], *(column for column in columns_of(new)))
+    if old:
+        await db.execute(_SQL["change"], *(column for column in columns_of(old)))
+
+
+def _courses(recorded: Sequence[RecordedEvent[Any]]) -> dict[tuple[str, str], _Course]:
+    """Returns the courses by thread and run, so that a row of a short run is written once.
+
+    A run starts again after it got tool outputs; its first start counts.
+    """
+    courses: dict[tuple[str, str], _Course] = {}
+    for each in recorded:
+        course = courses.setdefault((each.stream_id, each.event.run_id), _Course())
+        match each.event:
+            case e.RunCreated():
+                course.creation = creation_columns(each)
+            case e.RunStarted():
+                course.started_at = course.started_at or each.at
+            case _:
+                course.end = end_columns(each)
+    return courses
 
 
 FOLLOWER = LogFollower(_SQL, TYPES, _add_rows)
 
 
-def creation_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
-    """Returns the row of a run that was created."""
+def creation_columns(recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
+    """Returns the columns of a run that was created."""
     created, actor = recorded.event, recorded.actor
     key_id = actor.key_id if isinstance(actor, KeyActor | TokenActor) else None
     ids = (recorded.stream_id, created.run_id, recorded.project_id, key_id)
     return (*ids, created.assistant_id, created.model, recorded.at)
 
 
-def end_row(recorded: RecordedEvent[Any]) -> tuple[str, str, datetime, str, str | None]:
-    """Returns thread, run, time, status and cause of the end of a run. The cause of a completed one is None."""
+def end_columns(recorded: RecordedEvent[Any]) -> tuple[datetime, str, str | None]:
+    """Returns time, status and cause of the end of a run. The cause of a completed one is None."""
     event: e.RunEnd = recorded.event
     status: str
     cause: str | None
@@ -115,7 +141,7 @@ def end_row(recorded: RecordedEvent[Any]) -> tuple[str, str, datetime, str, str 
             status, cause = "expired", "expired" if error is None else error.code
         case _:
             assert_never(event)
-    return (recorded.stream_id, event.run_id, recorded.at, status, cause)
+    return (recorded.at, status, cause)
 
 
 async def report(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from projections import run_listing, run_outcomes, usage
-from projections.log_follower import LogFollower
+from projections.log_follower import LogFollower, follow_together
 from service.database import Pool
 from service.processes.scan_loop import ScanLoop
 from service.tasks.background import background
@@ -36,11 +36,10 @@ class UsageFollower:
 
     async def scan(self) -> None:
         """Adds the rows of the events that have an index and are not counted yet."""
-        for follower in (usage.FOLLOWER, *_RUNS):
-            more = True
-            while more:
-                async with self._pool.acquire() as db, db.transaction():
-                    more = await follower.follow(db, PAGE_RANGES)
+        more = True
+        while more:
+            async with self._pool.acquire() as db, db.transaction():
+                more = await follow_together(db, (usage.FOLLOWER, *_RUNS), PAGE_RANGES)
 
 
 async def catch_up_usage(db: Connection) -> None:

@@ -16,26 +16,26 @@ UPDATE run_outcome_progress SET epoch = $1, next_index = 0;
 UPDATE run_outcome_progress SET next_index = $1;
 
 -- name: add
-INSERT INTO run_outcomes (thread_id, run_id, project_id, key_id, assistant_id, model, created_at)
+INSERT INTO run_outcomes (
+    thread_id, run_id, project_id, key_id, assistant_id, model, created_at, started_at, ended_at, status, cause
+)
 SELECT * FROM unnest(
-    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[]
+    $1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[], $8::timestamptz[],
+    $9::timestamptz[], $10::text[], $11::text[]
 )
 ON CONFLICT DO NOTHING;
 
--- name: start (a run starts again after it got tool outputs; its first start counts)
-UPDATE run_outcomes SET started_at = first.at
-FROM (
-    SELECT thread_id, run_id, min(at) AS at
-    FROM unnest($1::text[], $2::text[], $3::timestamptz[]) AS new (thread_id, run_id, at)
-    GROUP BY thread_id, run_id
-) AS first
-WHERE run_outcomes.thread_id = first.thread_id AND run_outcomes.run_id = first.run_id AND started_at IS NULL;
-
--- name: end
-UPDATE run_outcomes SET ended_at = new.at, status = new.status, cause = new.cause
-FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::text[])
-    AS new (thread_id, run_id, at, status, cause)
-WHERE run_outcomes.thread_id = new.thread_id AND run_outcomes.run_id = new.run_id;
+-- name: change
+-- The later events of runs; a value of null leaves its column unchanged. The first start of a run counts.
+UPDATE run_outcomes
+SET started_at = COALESCE(run_outcomes.started_at, new.started_at),
+    ended_at = COALESCE(new.ended_at, run_outcomes.ended_at),
+    status = COALESCE(new.status, run_outcomes.status),
+    cause = COALESCE(new.cause, run_outcomes.cause)
+FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::timestamptz[], $5::text[], $6::text[])
+    AS new (thread_id, run_id, started_at, ended_at, status, cause)
+WHERE run_outcomes.thread_id = new.thread_id AND run_outcomes.run_id = new.run_id
+    AND (run_outcomes.started_at IS NULL OR new.ended_at IS NOT NULL);
 
 -- name: report
 -- The runs that ended from $1 until before $2, in steps of $7 seconds from the epoch of Unix. $3 to $6 are filters; null

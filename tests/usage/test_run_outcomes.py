@@ -43,6 +43,41 @@ async def test_runs_are_counted_once_they_have_ended(pool: Pool, db: Connection,
     assert len(found.run_ms) == len(found.wait_ms) == 3
 
 
+async def test_pages_change_no_row_of_a_report(pool: Pool, db: Connection, monkeypatch: Any) -> None:
+    """A run in one page of the log is written once, and has the same row as one whose events come page by page."""
+    rows = []
+    for number, page in enumerate((500, 1)):
+        monkeypatch.setattr(follower, "PAGE_RANGES", page)
+        await run_thread(pool, f"thread_{number}")
+        await seal(db)
+        await UsageFollower(pool).scan()
+        rows += await db.fetch("SELECT *, ctid FROM run_outcomes WHERE thread_id = $1", f"thread_{number}")
+    once, often = rows
+    assert once["ctid"] == (0, 1)
+    assert often["ctid"] > (0, 2), "updated"
+    assert often["created_at"] <= often["started_at"] <= often["ended_at"]
+    assert (once["status"], often["status"]) == ("completed", "completed")
+    for run in rows:
+        [start] = await db.fetch(
+            "SELECT at FROM events WHERE stream_id = $1 AND type = 'run.started' ORDER BY version LIMIT 1", run[0]
+        )
+        assert run["started_at"] == start["at"], "the first start, not the one after the tool outputs"
+
+
+async def test_followers_at_one_place_share_a_read(pool: Pool, db: Connection) -> None:
+    """Followers at different places add the same rows, and are at one place afterwards."""
+    await run_thread(pool, "thread_1")
+    await seal(db)
+    await usage.FOLLOWER.follow(db, 2)
+    await run_thread(pool, "thread_2")
+    await seal(db)
+    await UsageFollower(pool).scan()
+    assert await sums(db) == [two_calls(2)]
+    assert await counts(db) == [("proj_1", 2, 2)]
+    places = "SELECT next_index FROM usage_progress UNION SELECT next_index FROM run_outcome_progress"
+    assert len(await db.fetch(places)) == 1
+
+
 async def test_failures_name_the_newest_run(pool: Pool, db: Connection) -> None:
     for number in (1, 2):
         await db.execute(
