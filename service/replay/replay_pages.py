@@ -10,6 +10,7 @@ import orjson
 from events.errors import NotFound
 from events.streams import THREAD
 from projections.rows import MAX_PAGE_BYTES, Page
+from service.replay.kept_folds import KeptFolds, RunFold
 from service.replay.model_lookup import ModelLookup
 from service.replay.run_reader import RunReader
 from service.replay.run_timeline import TimelineEntry
@@ -25,10 +26,12 @@ MAX_ENTRY_BYTES = 16 * 1024**2
 class ReplayPages:
     """Reads timelines of runs in pages, within the places that `travel` has for folds.
 
-    Each page folds the events of the thread from the first one on, and up to the last one that it shows.
+    A page folds the events of the thread up to the last one that it shows: from the first one on, or from the end of
+    the page before it, whose fold is kept for a while.
     """
 
     def __init__(self, travel: TimeTravel, models: ModelLookup) -> None:
+        self.folds = KeptFolds()
         self._travel = travel
         self._models = models
 
@@ -40,45 +43,56 @@ class ReplayPages:
         Raises NotFound if the viewer's project has no such thread, if the thread has no such run, or if the thread is
         deleted and the viewer may not see that; Rejection if its history is too large for memory; ReplayBusy.
         """
-        await self._travel.head(THREAD, thread_id, viewer)
-        # Both hosted tools perform a call again if its process died.
-        reader = RunReader(self._travel.pool, thread_id, run_id, lambda _: "again", sees_deleted=viewer.sees_deleted)
+        head = await self._travel.head(THREAD, thread_id, viewer)
         async with self._travel.place(viewer):
+            key = (thread_id, run_id, viewer.sees_deleted)
+            fold = await self.folds.take(key, after, head.version) or self._new_fold(viewer, thread_id, run_id)
+            fold.checked_version = head.version
             try:
-                found = await self._read(reader, after, limit)
+                found = await _read(fold, after, limit)
             except NotFound:  # the thread is deleted
                 raise NotFound(THREAD.noun, thread_id) from None
-        if found is None:
+        if not fold.is_found:
             raise NotFound("run", run_id)
+        self.folds.keep(key, fold)
         return found
 
-    async def _read(self, reader: RunReader, after: int, limit: int) -> Page[ReplayEntry] | None:
-        """Returns a page, or None if the thread has no such run."""
-        view, found, size, is_found = RunView(self._models), list[ReplayEntry](), 0, False
-        async with aclosing(reader.entries()) as entries:
-            async for entry in entries:
-                is_found = True
+    def _new_fold(self, viewer: Viewer, thread_id: str, run_id: str) -> RunFold:
+        # Both hosted tools perform a call again if its process died.
+        reader = RunReader(self._travel.pool, thread_id, run_id, lambda _: "again", sees_deleted=viewer.sees_deleted)
+        return RunFold(reader, RunView(self._models))
+
+
+async def _read(fold: RunFold, after: int, limit: int) -> Page[ReplayEntry]:
+    """Returns a page, which is empty if the thread has no such run."""
+    found, size = list[ReplayEntry](), 0
+    async with aclosing(fold.entries()) as entries:
+        async for entry in entries:
+            if isinstance(entry, TimelineEntry):
                 if entry.recorded.version <= after:
-                    view.add_cost(entry)
+                    fold.skip(entry)
                     continue
                 if len(found) == limit:
+                    fold.ahead.appendleft(entry)
                     return Page(found, True)
-                has_prompt = reader.timeline.prompts.bytes <= MAX_ENTRY_BYTES
-                rendered = await asyncio.to_thread(_render, view, entry, has_prompt=has_prompt)
-                size += len(rendered)
-                if found and size > MAX_PAGE_BYTES:
-                    return Page(found, True)
-                found.append(ReplayEntry(entry.recorded.version, rendered))
-        return Page(found, False) if is_found else None
+                entry = await asyncio.to_thread(_render, fold.view, entry)  # noqa: PLW2901
+            size += len(entry.json)
+            if found and size > MAX_PAGE_BYTES:
+                fold.ahead.appendleft(entry)
+                return Page(found, True)
+            fold.version = entry.version
+            if entry.version > after:
+                found.append(entry)
+    return Page(found, False)
 
 
-def _render(view: RunView, entry: TimelineEntry, *, has_prompt: bool) -> bytes:
-    """Returns the entry as JSON, without its prompt if it would exceed MAX_ENTRY_BYTES.
+def _render(view: RunView, entry: TimelineEntry) -> ReplayEntry:
+    """Returns the entry as JSON, without its prompt if it or the history would exceed MAX_ENTRY_BYTES.
 
     It blocks while tokens are counted.
     """
-    found = view.to_json(entry, has_prompt=has_prompt)
+    found = view.to_json(entry, has_prompt=entry.history_bytes <= MAX_ENTRY_BYTES)
     rendered = orjson.dumps(found)
-    if len(rendered) <= MAX_ENTRY_BYTES or found.get("prompt") is None:
-        return rendered
-    return orjson.dumps({**found, "prompt": None})
+    if len(rendered) > MAX_ENTRY_BYTES and found.get("prompt") is not None:
+        rendered = orjson.dumps({**found, "prompt": None})
+    return ReplayEntry(entry.recorded.version, rendered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from events.envelope import RecordedEvent
@@ -52,6 +53,8 @@ class RunReader:
         self.timeline = RunTimeline(thread_id, run_id, after_crash)
         self.version = 0
         self._sees_deleted = sees_deleted
+        # The events that were read last, whose append may go on.
+        self._waiting: list[RecordedEvent[Any]] = []
         self.pool = pool
         self.thread_id = thread_id
 
@@ -60,19 +63,26 @@ class RunReader:
 
         Raises NotFound if the thread is deleted and the reader may not see that.
         """
+        async for batch in self.slices():
+            for entry in batch:
+                yield entry
+
+    async def slices(self) -> AsyncGenerator[list[TimelineEntry], None]:
+        """Yields the entries of `entries` a slice of the log at a time. A later call goes on behind the last slice.
+
+        Raises NotFound as `entries` does.
+        """
         if not self._sees_deleted:
             self.timeline.hidden |= await deleted_since(self.pool, self.thread_id, self.version)
             if self.thread_id in self.timeline.hidden:
                 raise NotFound("run", self.timeline.run_id)
-        waiting: list[RecordedEvent[Any]] = []
-        async for page in read_slices(self.pool, self.thread_id, after=self.version):
-            *whole, last = appends_of([*waiting, *page])
-            for append in whole:
-                for entry in self.timeline.add(append):
-                    yield entry
-            waiting, self.version = last, page[-1].version
-        for entry in self.timeline.add(waiting):
-            yield entry
+        async with aclosing(read_slices(self.pool, self.thread_id, after=self.version)) as pages:
+            async for page in pages:
+                *whole, last = appends_of([*self._waiting, *page])
+                self._waiting, self.version = last, page[-1].version
+                yield [entry for append in whole for entry in self.timeline.add(append)]
+        waiting, self._waiting = self._waiting, []
+        yield list(self.timeline.add(waiting))
 
     async def follow(self) -> AsyncIterator[TimelineEntry]:
         """Yields the entries of the run until it has ended. Yields nothing if the thread has no such run."""

@@ -33,7 +33,8 @@ class TimelineEntry:
 
     If the event ends an attempt at a model call, `call` has the facts of its prompt, and `answer` the rest of the
     append, which holds the model's answer. `hidden` are the ids of deleted messages whose contents are left out.
-    `state` is that of the run after the append, null if it waits for other runs or has ended.
+    `state` is that of the run after the append, null if it waits for other runs or has ended. `history_bytes` is an
+    estimate of the bytes of the thread's history after the append.
     """
 
     recorded: RecordedEvent[Any]
@@ -45,6 +46,7 @@ class TimelineEntry:
     answer: tuple[e.ThreadEvent, ...] = ()
     hidden: frozenset[str] = frozenset()
     state: RunState | None = None
+    history_bytes: int = 0
 
     @property
     def action_text(self) -> str | None:
@@ -90,7 +92,8 @@ class RunTimeline:
             call = self.prompts.add(recorded, self.state)
             if call is not None:
                 calls[recorded.version] = call
-        if self.prompts.bytes > MAX_HISTORY_BYTES:
+        history_bytes = self.prompts.bytes
+        if history_bytes > MAX_HISTORY_BYTES:
             message = f"The history of the thread has more than {MAX_HISTORY_BYTES} bytes: its runs cannot be replayed."
             raise Rejection(message, code="history_too_large")
         self._note_calls(own)
@@ -114,6 +117,7 @@ class RunTimeline:
                 answer=answer,
                 hidden=self.hidden,
                 state=state,
+                history_bytes=history_bytes,
             )
 
     def _dead_process(self, event: e.ThreadEvent) -> int | None:

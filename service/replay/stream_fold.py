@@ -7,7 +7,7 @@ so what is appended meanwhile does not matter. Other work gets its turn of the e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -85,7 +85,7 @@ async def fold_stream(
 
 async def read_slices(
     pool: Pool, stream_id: str, *, after: int = 0, until: int = event_log.NO_END
-) -> AsyncIterator[list[RecordedEvent[Any]]]:
+) -> AsyncGenerator[list[RecordedEvent[Any]], None]:
     """Yields the events of a stream with versions above `after` and up to `until`, up to SLICE_EVENTS at a time.
 
     Other work gets its turn of the event loop before each slice. No connection is held between two pages.

@@ -9,12 +9,14 @@ from typing import Any
 import orjson
 import pytest
 
+from events.thread.state import evolve
 from service.cli import admin
 from service.database import Pool
-from service.replay import replay_pages, time_travel
+from service.replay import kept_folds, replay_pages, run_timeline, time_travel
 from service.replay.model_lookup import open_lookup
 from service.replay.replay_pages import ReplayPages
 from service.replay.time_travel import ReplayBusy, TimeTravel, Viewer
+from service.wire.replay import ReplayEntry
 from tests.cli.test_keys import everthread
 from tests.client import V1, V2, Client
 from tests.clock import CLOCK, IDS
@@ -183,6 +185,71 @@ async def test_projects_share_the_places_for_folds(
     async with travel.place(own):
         with pytest.raises(ReplayBusy):
             await pages.read(own, run["thread_id"], run["id"], after=0, limit=100)
+
+
+async def test_pages_go_on_where_the_last_one_ended(
+    client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All pages together fold each event of the thread once, also while the run goes on."""
+    model.script(*(calls(("weather", {})) for _ in range(9)), says("Done."))
+    run = await run_of(client, "QUESTION", tools=[WEATHER])
+    path = f"/threads/{run['thread_id']}/runs/{run['id']}"
+    folded: list[int] = []
+
+    def counted(state: Any, recorded: Any) -> Any:
+        folded.append(recorded.version)
+        return evolve(state, recorded)
+
+    monkeypatch.setattr(run_timeline, "evolve", counted)
+    pages = ReplayPages(TimeTravel(pool, CLOCK), open_lookup(None, None))
+    viewer, found = Viewer(await project_of(pool, run), sees_deleted=False), list[ReplayEntry]()
+
+    async def read_on(limit: int) -> None:
+        more = True
+        while more:
+            last = found[-1].version if found else 0
+            page = await pages.read(viewer, run["thread_id"], run["id"], after=last, limit=limit)
+            found.extend(page.items)
+            more = page.more
+
+    while (run := await client.settled(run))["status"] == "requires_action":
+        await read_on(limit=3)
+        [call] = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+        outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": "rain"}]}
+        run = await client.post(f"{path}/submit_tool_outputs", outputs)
+    await read_on(limit=1)
+    newest = await pool.fetchval("SELECT version FROM streams WHERE stream_id = $1", run["thread_id"])
+    assert folded == list(range(1, newest + 1))
+    whole = joined(await all_pages(client, f"{path}/replay", limit="100"))
+    assert [orjson.loads(entry.json) for entry in found] == whole
+    behind = await pages.read(viewer, run["thread_id"], run["id"], after=found[4].version, limit=2)
+    assert [entry.version for entry in behind.items] == [entry.version for entry in found[5:7]]
+
+
+async def test_kept_folds_are_bounded(
+    client: Client, pool: Pool, model: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, _ = await finished_run(client, model)
+    pages = ReplayPages(TimeTravel(pool, CLOCK), open_lookup(None, None))
+    project = await project_of(pool, run)
+
+    async def read(*, sees_deleted: bool = False) -> None:
+        await pages.read(Viewer(project, sees_deleted=sees_deleted), run["thread_id"], run["id"], after=0, limit=1)
+
+    await read()
+    await read(sees_deleted=True)
+    assert len(pages.folds) == 2
+    monkeypatch.setattr(kept_folds, "MAX_FOLDS", 1)
+    await read()
+    assert len(pages.folds) == 1
+    monkeypatch.setattr(kept_folds, "MAX_BYTES", 1)
+    await read()
+    assert len(pages.folds) == 0
+    monkeypatch.undo()
+    monkeypatch.setattr(kept_folds, "KEEP_S", 0)
+    await read()
+    while len(pages.folds):
+        await asyncio.sleep(0)
 
 
 async def project_of(pool: Pool, run: Any) -> str:
