@@ -34,6 +34,7 @@ from projections.rows import dump, field_patches, load_fields
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
+from sql.shared_keys import seal_shared
 
 _SQL = queries("webhooks")
 # Events that change a run's object.
@@ -112,8 +113,8 @@ async def has_room(db: Connection, project_id: str, limit: int) -> bool:
 
 async def prepare_secret(db: Connection, endpoint_id: str, secret: str) -> str:
     """Stores a secret for an endpoint that is about to be created. If it has one already, returns that one."""
-    kept: str = await db.fetchval(_SQL["prepare"], endpoint_id, secret)
-    return kept
+    kept: bytes = await db.fetchval(_SQL["prepare"], endpoint_id, await _seal(db, endpoint_id, "secret", secret))
+    return kept.decode()
 
 
 async def forget_failures(db: Connection, endpoint_id: str) -> None:
@@ -155,14 +156,19 @@ async def rotate_secret(db: Connection, endpoint_id: str, secret: str, seconds: 
     until = row["at"] + timedelta(seconds=seconds)
     before = _secrets(row)
     kept = [(before.secret, until), *before.replaced][:MAX_REPLACED] if seconds else []
-    await db.execute(
-        _SQL["rotate"], endpoint_id, secret, [old_secret for old_secret, _ in kept], [until for _, until in kept]
-    )
+    current = await _seal(db, endpoint_id, "secret", secret)
+    replaced = [await _seal(db, endpoint_id, "replaced_secrets", old_secret) for old_secret, _ in kept]
+    await db.execute(_SQL["rotate"], endpoint_id, current, replaced, [until for _, until in kept])
 
 
 def _secrets(row: Mapping[str, Any]) -> Secrets:
     replaced = zip(row["replaced_secrets"], row["replaced_until"], strict=True)
-    return Secrets(row["secret"], tuple((secret, until) for secret, until in replaced if until > row["at"]))
+    valid = tuple((secret.decode(), until) for secret, until in replaced if until > row["at"])
+    return Secrets(row["secret"].decode(), valid)
+
+
+async def _seal(db: Connection, endpoint_id: str, column: str, text: str) -> bytes:
+    return await seal_shared(db, "webhook_work", endpoint_id, column, text.encode())
 
 
 # Queries of the couriers.
@@ -273,13 +279,14 @@ async def record_failure(
 
     The endpoint rests for as long as it has failed so far, but at least `rest` and at most `longest_rest` seconds.
     """
+    sealed = await _seal(db, delivery.endpoint_id, "last_error", error)
     row = await db.fetchrow(
         _SQL["record_failure"],
         delivery.endpoint_id,
         delivery.stream_id,
         delivery.version,
         pause,
-        error,
+        sealed,
         rest,
         longest_rest,
     )
@@ -345,4 +352,7 @@ def _types(names: Collection[str]) -> list[str]:
 
 def _report(row: Mapping[str, Any]) -> EndpointReport:
     endpoint = WebhookEndpoint(**load_fields(row["body"], row["patches"]))
-    return EndpointReport(endpoint, row["delivered_at"], row["failing_since"], row["last_error"])
+    error = row["last_error"]
+    return EndpointReport(
+        endpoint, row["delivered_at"], row["failing_since"], None if error is None else error.decode()
+    )

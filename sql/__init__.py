@@ -14,8 +14,8 @@ _NAME = re.compile(r"^-- name: (\w+)[^\n]*\n", re.MULTILINE)
 _COMMENT = re.compile(r"^ *--[^\n]*\n", re.MULTILINE)
 # Names the sealed columns of a result: `-- sealed: messages($1, message_id): body, patches` (`sql.seals`).
 _SEALED = re.compile(r"^-- sealed: (\w+)\(([^)]*)\): (.+)$", re.MULTILINE)
-# The sealed columns of the results of queries, by the text of the query.
-_sealed_results: dict[str, SealedResult] = {}
+# The sealed columns of the results of queries, those of each table, by the text of the query.
+_sealed_results: dict[str, tuple[SealedResult, ...]] = {}
 
 
 @cache
@@ -25,18 +25,21 @@ def queries(file: str) -> dict[str, str]:
 
 
 def declare_sealed(query: str, declaration: str) -> str:
-    """Notes the sealed columns of the query's result if there is a line `-- sealed:` about them. Returns the query."""
-    if (found := _SEALED.search(declaration)) is not None:
+    """Notes the sealed columns of the query's result: a line `-- sealed:` for each table. Returns the query."""
+    results = []
+    for found in _SEALED.finditer(declaration):
         key = (part.strip() for part in found[2].split(","))
         columns = tuple(column.strip() for column in found[3].split(","))
         parsed = tuple(int(part[1:]) if part.startswith("$") else part for part in key)
-        _sealed_results[query] = SealedResult(found[1], parsed, columns)
+        results.append(SealedResult(found[1], parsed, columns))
+    if results:
+        _sealed_results[query] = tuple(results)
     return query
 
 
-def sealed_result(query: str) -> SealedResult | None:
-    """Returns the sealed columns of the result of a named block, or None if it has none."""
-    return _sealed_results.get(query)
+def sealed_results(query: str) -> tuple[SealedResult, ...]:
+    """Returns the sealed columns of the result of a named block, those of each table."""
+    return _sealed_results.get(query, ())
 
 
 @cache

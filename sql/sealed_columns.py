@@ -34,7 +34,7 @@ SEALED_TABLES: Mapping[str, SealedTable] = {
     "streams": SealedTable(("stream_id", "version"), ("state",)),
     "assistants": SealedTable(("assistant_id",), _OBJECT),
     "files": SealedTable(("file_id",), ("body",)),
-    "idempotency_keys": SealedTable(("'installation:answers'", "token"), ("content",)),
+    "idempotency_keys": SealedTable(("'installation:answers'", "token"), ("content", "sealed_headers")),
     "live_deltas": SealedTable(("thread_id", "process", "call"), ("deltas",)),
     "messages": SealedTable(("thread_id", "message_id"), _OBJECT),
     "runs": SealedTable(("thread_id", "run_id"), _OBJECT),
@@ -46,6 +46,9 @@ SEALED_TABLES: Mapping[str, SealedTable] = {
     "vector_stores": SealedTable(("store_id",), _OBJECT),
     "vector_store_files": SealedTable(("store_id", "file_id"), ("body", "last_error")),
     "webhook_endpoints": SealedTable(("endpoint_id",), _OBJECT),
+    "webhook_work": SealedTable(
+        ("'installation:webhook_work'", "endpoint_id"), ("secret", "replaced_secrets", "last_error")
+    ),
 }
 
 

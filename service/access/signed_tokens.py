@@ -25,8 +25,8 @@ from events.ids import IdSource
 from projections.keys import ApiKey
 from service.access.keys import Keys
 from service.database import Pool
-from service.secrets.shared_keys import seal_shared
 from sql import queries
+from sql.shared_keys import seal_shared
 
 _SQL = queries("signing")
 ROTATE = timedelta(days=30)

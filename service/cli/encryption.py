@@ -25,6 +25,7 @@ def show_status(data_dir: DataDirOption = None) -> None:
     async def work() -> None:
         from service.cli import admin
         from service.database import connect
+        from service.replay.encryption_sweep import count_plain_rows
         from service.secrets.encryption import read_state
 
         settings = Settings.load(data_dir=data_dir)
@@ -32,7 +33,7 @@ def show_status(data_dir: DataDirOption = None) -> None:
         async with admin.open_database(settings) as url:
             db = await connect(url)
             try:
-                _print_state(await read_state(db))
+                _print_state(await read_state(db), await count_plain_rows(db))
             finally:
                 await db.close()
 
@@ -49,7 +50,7 @@ def enable(data_dir: DataDirOption = None) -> None:
 
     async def work() -> None:
         from service.cli import admin
-        from service.replay.encryption_sweep import encrypt_streams
+        from service.replay.encryption_sweep import count_plain_rows, encrypt_rows, encrypt_streams
         from service.secrets.encryption import begin_encryption, read_state
 
         settings = Settings.load(data_dir=data_dir)
@@ -61,7 +62,12 @@ def enable(data_dir: DataDirOption = None) -> None:
                 task = progress.add_task("Streams", total=(await read_state(db)).plain_streams)
                 async for done in encrypt_streams(db):
                     progress.advance(task, done)
-            _print_state(await read_state(db))
+            # After the streams: by now, servers have noticed that the database is encrypted.
+            with _progress("Rows") as progress:
+                task = progress.add_task("Rows", total=await count_plain_rows(db))
+                async for done in encrypt_rows(db):
+                    progress.advance(task, done)
+            _print_state(await read_state(db), await count_plain_rows(db))
         say("Older rows stay on the disk until Postgres reuses their place: VACUUM FULL writes new tables.")
 
     run(work())
@@ -78,6 +84,7 @@ def rotate(data_dir: DataDirOption = None) -> None:
 
     async def work() -> None:
         from service.cli import admin
+        from service.replay.encryption_sweep import count_plain_rows
         from service.secrets.encryption import begin_rotation, read_state, wrap_again
 
         settings = Settings.load(data_dir=data_dir)
@@ -88,7 +95,7 @@ def rotate(data_dir: DataDirOption = None) -> None:
                 task = progress.add_task("Keys", total=(await read_state(db)).older_keys)
                 async for done in wrap_again(db):
                     progress.advance(task, done)
-            _print_state(await read_state(db))
+            _print_state(await read_state(db), await count_plain_rows(db))
             if source.is_own_file:
                 say(f"Copy {source.path}: without it, nothing can be read.")
 
@@ -101,10 +108,11 @@ def _progress(name: str) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _print_state(state: EncryptionState) -> None:
+def _print_state(state: EncryptionState, plain_rows: int) -> None:
     if not state.is_encrypted:
         typer.echo("The database is not encrypted.")
         return
     typer.echo(f"The database is encrypted since epoch {state.epoch} by the key {state.key_id}.")
     typer.echo(f"{state.plain_streams} streams have plain events.")
+    typer.echo(f"{plain_rows} secrets and stored answers are plain.")
     typer.echo(f"{state.older_keys} keys of streams are wrapped by an older key.")

@@ -1,6 +1,6 @@
 """The connections of the service: they open the sealed columns of the results of queries.
 
-A named block says which columns of its result are sealed (`-- sealed:`, `sql.sealed_result`), so that readers of rows
+A named block says which columns of its result are sealed (`-- sealed:`, `sql.sealed_results`), so that readers of rows
 get plain values.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 
 from service.secrets.stream_keys import StreamKeys
-from sql import sealed_result
+from sql import sealed_results
 from sql.sealed_columns import SealedResult
 from sql.seals import ContentErased, find_sealed, open_rows
 
@@ -28,27 +28,36 @@ class SealedConnection(asyncpg.Connection):
 
     async def fetch(self, query: str, *args: Any, **options: Any) -> Any:
         rows = await super().fetch(query, *args, **options)
-        result = sealed_result(query)
-        return rows if result is None or not rows else await self.open(result, rows, args)
+        results = sealed_results(query)
+        return await self.open(results, rows, args) if results and rows else rows
 
     async def fetchrow(self, query: str, *args: Any, **options: Any) -> Any:
         row = await super().fetchrow(query, *args, **options)
-        result = sealed_result(query)
-        return row if result is None or row is None else (await self.open(result, [row], args))[0]
+        results = sealed_results(query)
+        return (await self.open(results, [row], args))[0] if results and row is not None else row
 
     async def fetchval(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
-        result = sealed_result(query)
-        if result is None:
+        results = sealed_results(query)
+        if not results:
             return await super().fetchval(query, *args, column=column, timeout=timeout)
         row = await self.fetchrow(query, *args, timeout=timeout)
-        return None if row is None else row[result.columns[0]]
+        return None if row is None else row[results[0].columns[0]]
 
     def cursor(self, query: str, *args: Any, **options: Any) -> Any:
-        factory, result = super().cursor(query, *args, **options), sealed_result(query)
-        return factory if result is None else _CursorFactory(self, factory, result, args)
+        factory, results = super().cursor(query, *args, **options), sealed_results(query)
+        return _CursorFactory(self, factory, results, args) if results else factory
 
-    async def open(self, result: SealedResult, rows: Sequence[Mapping[str, Any]], args: Sequence[Any]) -> Sequence[Any]:
+    async def open(
+        self, results: Sequence[SealedResult], rows: Sequence[Mapping[str, Any]], args: Sequence[Any]
+    ) -> Sequence[Any]:
         """Returns the rows with their sealed columns opened. Raises ContentErased, SealBroken and KeyMissing."""
+        for result in results:
+            rows = await self._open(result, rows, args)
+        return rows
+
+    async def _open(
+        self, result: SealedResult, rows: Sequence[Mapping[str, Any]], args: Sequence[Any]
+    ) -> Sequence[Any]:
         are_sealed = find_sealed(result, rows)
         if not any(are_sealed):
             return rows
@@ -67,28 +76,30 @@ class SealedConnection(asyncpg.Connection):
 class _CursorFactory:
     """Makes a cursor whose rows are opened."""
 
-    def __init__(self, db: SealedConnection, factory: Any, result: SealedResult, args: Sequence[Any]) -> None:
+    def __init__(
+        self, db: SealedConnection, factory: Any, results: Sequence[SealedResult], args: Sequence[Any]
+    ) -> None:
         self._db = db
         self._factory = factory
-        self._result = result
+        self._results = results
         self._args = args
 
     def __await__(self) -> Any:
         return self._open().__await__()
 
     async def _open(self) -> _SealedCursor:
-        return _SealedCursor(self._db, await self._factory, self._result, self._args)
+        return _SealedCursor(self._db, await self._factory, self._results, self._args)
 
 
 class _SealedCursor:
     """A cursor whose rows are opened."""
 
-    def __init__(self, db: SealedConnection, cursor: Any, result: SealedResult, args: Sequence[Any]) -> None:
+    def __init__(self, db: SealedConnection, cursor: Any, results: Sequence[SealedResult], args: Sequence[Any]) -> None:
         self._db = db
         self._cursor = cursor
-        self._result = result
+        self._results = results
         self._args = args
 
     async def fetch(self, count: int) -> Sequence[Any]:
         """Returns the next `count` rows, fewer at the end."""
-        return await self._db.open(self._result, await self._cursor.fetch(count), self._args)
+        return await self._db.open(self._results, await self._cursor.fetch(count), self._args)

@@ -19,9 +19,9 @@ from events.ids import IdSource
 from service.database import DATABASE_ERRORS, Pool
 from service.processes.orphans import LiveProcesses, is_orphan
 from service.processes.scan_loop import ScanLoop
-from service.secrets.shared_keys import seal_shared
 from sql import queries
 from sql.connection import Connection
+from sql.shared_keys import seal_shared
 
 log = structlog.get_logger()
 
@@ -163,11 +163,14 @@ class IdempotencyKeys:
             return
         query, seed, claimed_at = _SQL["finish"], attempt.effects.seed, attempt.claimed_at
         status, content = answer.status, answer.content
-        headers = orjson.dumps(dict(answer.headers)).decode()
+        headers = orjson.dumps(dict(answer.headers))
 
         async def store(db: Connection) -> None:
             sealed = await seal_shared(db, "idempotency_keys", attempt.token, "content", content)
-            await db.execute(query, attempt.token, seed, claimed_at, status, headers, sealed)
+            sealed_headers = await seal_shared(db, "idempotency_keys", attempt.token, "sealed_headers", headers)
+            plain = headers.decode() if sealed_headers is headers else None
+            hidden = sealed_headers if plain is None else None
+            await db.execute(query, attempt.token, seed, claimed_at, status, plain, sealed, hidden)
 
         await self._end_claim(attempt, store)
 
@@ -231,7 +234,9 @@ class IdempotencyKeys:
             found = await db.fetchrow(_SQL["answer"], attempt.token, attempt.effects.seed)
         if found is None:
             raise KeyInUse
-        answer = StoredAnswer(row["status"], orjson.loads(found["headers"]), found["content"])
+        answer = StoredAnswer(
+            row["status"], orjson.loads(found["headers"] or found["sealed_headers"]), found["content"]
+        )
         line.answer = row, answer
         raise AlreadyAnswered(answer)
 

@@ -68,3 +68,47 @@ LIMIT $2;
 UPDATE stream_keys SET wrapped = new.wrapped, epoch = $4
 FROM unnest($1::text[], $2::text[], $3::bytea[]) AS new (stream_id, key_id, wrapped)
 WHERE stream_keys.stream_id = new.stream_id AND stream_keys.key_id = new.key_id AND stream_keys.epoch < $4;
+
+-- name: plain_rows
+-- Of the tables whose rows belong to no stream; $1 is the beginning of a sealed value. A declared fan-out, of the
+-- command line.
+SELECT (SELECT count(*) FROM signing_keys WHERE substr(secret, 1, length($1::bytea)) <> $1)
+    + (SELECT count(*) FROM webhook_work WHERE substr(secret, 1, length($1::bytea)) <> $1)
+    + (
+        SELECT count(*) FROM idempotency_keys
+        WHERE status IS NOT NULL AND (headers IS NOT NULL OR substr(content, 1, length($1::bytea)) <> $1)
+    ) AS rows;
+
+-- name: plain_signing_keys
+-- sealed: signing_keys('installation:signing_keys', key_id): secret
+SELECT key_id, secret FROM signing_keys
+WHERE substr(secret, 1, length($1::bytea)) <> $1
+ORDER BY key_id
+LIMIT $2
+FOR UPDATE;
+
+-- name: seal_signing_keys
+UPDATE signing_keys SET secret = $2 WHERE key_id = $1;
+
+-- name: plain_webhook_work
+-- sealed: webhook_work('installation:webhook_work', endpoint_id): secret, last_error, replaced_secrets
+SELECT endpoint_id, secret, last_error, replaced_secrets FROM webhook_work
+WHERE substr(secret, 1, length($1::bytea)) <> $1
+ORDER BY endpoint_id
+LIMIT $2
+FOR UPDATE;
+
+-- name: seal_webhook_work
+UPDATE webhook_work SET secret = $2, last_error = $3, replaced_secrets = $4 WHERE endpoint_id = $1;
+
+-- name: plain_idempotency_keys
+-- sealed: idempotency_keys('installation:answers', token): content, sealed_headers
+SELECT token, content, COALESCE(sealed_headers, convert_to(headers::text, 'UTF8')) AS sealed_headers
+FROM idempotency_keys
+WHERE status IS NOT NULL AND (headers IS NOT NULL OR substr(content, 1, length($1::bytea)) <> $1)
+ORDER BY token
+LIMIT $2
+FOR UPDATE;
+
+-- name: seal_idempotency_keys
+UPDATE idempotency_keys SET content = $2, sealed_headers = $3, headers = NULL WHERE token = $1;

@@ -4,7 +4,8 @@ INSERT INTO idempotency_keys (token, seed, created_at, request, body, process, c
 VALUES ($1, $2, $3, $4, $5, $6, $3)
 ON CONFLICT (token) DO UPDATE
 SET seed = excluded.seed, created_at = excluded.created_at, request = excluded.request, body = excluded.body,
-    process = excluded.process, claimed_at = excluded.claimed_at, status = NULL, headers = NULL, content = NULL
+    process = excluded.process, claimed_at = excluded.claimed_at, status = NULL, headers = NULL, sealed_headers = NULL,
+    content = NULL
 WHERE idempotency_keys.created_at <= $7
 RETURNING seed;
 
@@ -12,8 +13,8 @@ RETURNING seed;
 SELECT seed, request, body, process, claimed_at, status FROM idempotency_keys WHERE token = $1;
 
 -- name: answer
--- sealed: idempotency_keys('installation:answers', $1): content
-SELECT headers, content FROM idempotency_keys WHERE token = $1 AND seed = $2 AND status IS NOT NULL;
+-- sealed: idempotency_keys('installation:answers', $1): content, sealed_headers
+SELECT content, headers, sealed_headers FROM idempotency_keys WHERE token = $1 AND seed = $2 AND status IS NOT NULL;
 
 -- name: take
 -- Claims a key that no request works on, if its row is still as it was read.
@@ -26,7 +27,7 @@ RETURNING token;
 UPDATE idempotency_keys SET body = $3 WHERE token = $1 AND seed = $2;
 
 -- name: finish
-UPDATE idempotency_keys SET process = NULL, status = $4, headers = $5, content = $6
+UPDATE idempotency_keys SET process = NULL, status = $4, headers = $5, content = $6, sealed_headers = $7
 WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
 
 -- name: release

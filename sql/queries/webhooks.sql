@@ -1,11 +1,13 @@
 -- name: get
 -- sealed: webhook_endpoints($1): body, patches
+-- sealed: webhook_work('installation:webhook_work', $1): last_error
 SELECT body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE endpoint_id = $1 AND project_id = $2;
 
 -- name: list
 -- sealed: webhook_endpoints(endpoint_id): body, patches
+-- sealed: webhook_work('installation:webhook_work', endpoint_id): last_error
 SELECT endpoint_id, body, patches, delivered_at, failing_since, last_error
 FROM webhook_endpoints LEFT JOIN webhook_work USING (endpoint_id)
 WHERE project_id = $1
@@ -23,6 +25,7 @@ SELECT count(*) FROM (SELECT FROM webhook_endpoints WHERE project_id = $1 LIMIT 
 
 -- name: prepare
 -- A repeated request keeps the secret of the first try.
+-- sealed: webhook_work('installation:webhook_work', $1): secret
 INSERT INTO webhook_work (endpoint_id, secret) VALUES ($1, $2)
 ON CONFLICT (endpoint_id) DO UPDATE SET secret = webhook_work.secret
 RETURNING secret;
@@ -36,9 +39,11 @@ UPDATE webhook_work SET failures = 0, failing_since = NULL, last_error = NULL, r
 WHERE endpoint_id = $1;
 
 -- name: secrets
+-- sealed: webhook_work('installation:webhook_work', $1): secret, replaced_secrets
 SELECT secret, replaced_secrets, replaced_until, now() AS at FROM webhook_work WHERE endpoint_id = $1;
 
 -- name: lock_secrets
+-- sealed: webhook_work('installation:webhook_work', $1): secret, replaced_secrets
 SELECT secret, replaced_secrets, replaced_until, now() AS at FROM webhook_work WHERE endpoint_id = $1 FOR UPDATE;
 
 -- name: rotate
@@ -71,6 +76,7 @@ UPDATE webhook_work SET process = NULL WHERE endpoint_id = $1 AND process = $2;
 
 -- name: load_claimed
 -- sealed: webhook_endpoints($1): body, patches
+-- sealed: webhook_work('installation:webhook_work', $1): secret, replaced_secrets
 SELECT project_id, body, patches, secret, replaced_secrets, replaced_until, now() AS at, rests_until <= now() AS ready
 FROM webhook_work JOIN webhook_endpoints USING (endpoint_id)
 WHERE endpoint_id = $1 AND process = $2 AND enabled;

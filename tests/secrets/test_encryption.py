@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from projections import webhooks
+from projections.webhooks import Delivery
 from service.audit.verification import Scope, verify_installation
 from service.database import connect, open_pool
 from service.errors import CommandError, StartupError
-from service.replay.encryption_sweep import encrypt_streams
+from service.replay.encryption_sweep import count_plain_rows, encrypt_rows, encrypt_streams
 from service.secrets.encryption import (
     begin_encryption,
     begin_rotation,
@@ -27,7 +29,7 @@ from service.secrets.key_ring import KeyMissing, KeyRing, id_of, new_secret
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys, parse_keys
 from service.secrets.stream_keys import StreamKeys
 from sql.connection import Connection
-from sql.seals import is_sealed
+from sql.seals import SealBroken, is_sealed
 from tests.client import Client
 from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
@@ -143,6 +145,8 @@ async def test_stored_answers_and_signing_keys_are_encrypted(url: str, model: Sc
         assert [is_sealed(content) for content in contents] == [True]
         rows = await db.fetch("SELECT key_id, secret FROM signing_keys")
         assert [is_sealed(row["secret"]) for row in rows] == [True]
+        rows = await db.fetch("SELECT headers, sealed_headers FROM idempotency_keys")
+        assert [(row["headers"], is_sealed(row["sealed_headers"])) for row in rows] == [(None, True)]
         names = {row["stream_id"] for row in await db.fetch("SELECT stream_id FROM stream_keys")}
         assert {"installation:answers", "installation:signing_keys"} <= names
         # An answer that is moved to another key of a client does not open.
@@ -160,13 +164,53 @@ async def test_stored_answers_and_signing_keys_are_encrypted(url: str, model: Sc
 
 
 @pytest.mark.slow
+async def test_secrets_and_errors_of_webhooks_are_encrypted(url: str, model: ScriptedServer, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "search_engine": FakeSearchEngine(),
+        "clock": WallClock(),
+        "webhooks_allow_private": True,
+    }
+    async with serving(url, model, tmp_path, encryption="on", **settings) as client:
+        endpoint = {"url": "http://127.0.0.1:9/", "events": ["thread.run.completed"]}
+        made = [await client.post("/webhook_endpoints", endpoint) for _ in range(2)]
+        path = f"/webhook_endpoints/{made[0]['id']}"
+        rotated = await client.post(f"{path}/rotate_secret", {"previous_expires_in": 600})
+        assert made[0]["secret"].startswith("whsec_")
+        db = await connect(url)
+        await webhooks.record_failure(
+            db, Delivery(made[0]["id"], "thread_1", 1, 0), 600, f"cannot reach {CANARY}", rest=600, longest_rest=600
+        )
+        rows = await db.fetch("SELECT * FROM webhook_work WHERE endpoint_id = $1", made[0]["id"])
+        assert [is_sealed(row["secret"]) and is_sealed(row["last_error"]) for row in rows] == [True]
+        assert [is_sealed(each) for each in rows[0]["replaced_secrets"]] == [True]
+        assert (await client.get(path))["last_error"] == f"cannot reach {CANARY}"
+        listed = (await client.get("/webhook_endpoints"))["data"]
+        assert [each["last_error"] for each in listed] == [f"cannot reach {CANARY}", None]
+        stored = await webhooks.load_secrets(db, made[0]["id"])
+        assert stored is not None
+        assert stored.all == (rotated["secret"], made[0]["secret"])
+        # A secret that is moved to another endpoint does not open.
+        await db.execute("UPDATE webhook_work SET secret = $1 WHERE secret <> $1", rows[0]["secret"])
+        with pytest.raises(SealBroken):
+            await webhooks.load_secrets(db, made[1]["id"])
+        await db.close()
+
+
+@pytest.mark.slow
 async def test_an_installation_becomes_encrypted_while_a_server_runs(
     url: str, model: ScriptedServer, tmp_path: Path
 ) -> None:
     settings: dict[str, Any] = {"search_engine": FakeSearchEngine(), "clock": WallClock(), "encryption": "off"}
     async with serving(url, model, tmp_path, **settings) as client:
         thread_id, assistant_id = await fill(client, model)
+        (file,) = (await client.get("/files"))["data"]
+        await client.post(f"/files/{file['id']}/links", {"expires_in": 600})
+        endpoint = await client.post("/webhook_endpoints", {"url": "https://example.com/", "events": None})
+        await client.post(f"/webhook_endpoints/{endpoint['id']}/rotate_secret", {"previous_expires_in": 600})
+        request, headers = {"metadata": {"plant": CANARY}}, {"Idempotency-Key": "one"}
+        first = await client.call("POST", "/threads", request, headers=headers)
         db = await connect(url)
+        secrets = await webhooks.load_secrets(db, endpoint["id"])
         assert await tables_with_canary(db) >= set(TABLES) - {"steps", "streams"}
         leaves = await db.fetch("SELECT stream_id, version, commitment, leaf FROM events ORDER BY 1, 2")
         source = EncryptionKeySource(folder=tmp_path / "audit")
@@ -185,6 +229,13 @@ async def test_an_installation_becomes_encrypted_while_a_server_runs(
         assert sum([done async for done in encrypt_streams(db)]) == state.plain_streams - 1
         assert (await read_state(db)).plain_streams == 0
         assert await tables_with_canary(db) == set()
+        assert await count_plain_rows(db) == sum([done async for done in encrypt_rows(db)]) == 3
+        assert await count_plain_rows(db) == 0
+        for row in await db.fetch("SELECT secret FROM signing_keys UNION ALL SELECT secret FROM webhook_work"):
+            assert is_sealed(row["secret"])
+        assert await webhooks.load_secrets(db, endpoint["id"]) == secrets
+        again = await client.call("POST", "/threads", request, headers=headers)
+        assert (again.status, again.body) == (200, first.body)
         last = (await client.get(f"/threads/{thread_id}/messages"))["data"][0]
         await client.delete(f"/threads/{thread_id}/messages/{last['id']}")
         await check_texts(client, thread_id, assistant_id)

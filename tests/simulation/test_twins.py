@@ -97,7 +97,7 @@ async def test_threads(mirror: Mirror, db: Connection, seed: int) -> None:
 
 async def _create_endpoint(mirror: Mirror) -> None:
     command = CreateEndpoint("https://example.com", None, tuple(WEBHOOK_EVENTS.values()))
-    await mirror.ask("webhooks", "prepare", "we_1", "whsec_1")
+    await mirror.ask("webhooks", "prepare", "we_1", b"whsec_1")
     await mirror.writer.write(WEBHOOK_ENDPOINT, ORIGIN, "we_1", command)
 
 
@@ -155,7 +155,7 @@ async def _deliver(mirror: Mirror) -> None:
         key = ("we_1", row["stream_id"], row["version"])
         match row["version"] % 3:
             case 0:
-                await mirror.ask("webhooks", "record_failure", *key, -1.0, "it broke", -5.0, -2.0)
+                await mirror.ask("webhooks", "record_failure", *key, -1.0, b"it broke", -5.0, -2.0)
             case 1:
                 await mirror.ask("webhooks", "discard", *key)
             case _:

@@ -254,8 +254,8 @@ async def test_secrets_that_were_replaced_stay_valid(empty: Connection) -> None:
     await empty.execute(f"{ENDPOINT}; {PREVIOUS}")
     await migrate(empty)
     rows = await empty.fetch("SELECT secret, replaced_secrets, replaced_until FROM webhook_work ORDER BY endpoint_id")
-    assert [row["secret"] for row in rows] == ["new", "only"]
-    assert [row["replaced_secrets"] for row in rows] == [["old"], []]
+    assert [row["secret"] for row in rows] == [b"new", b"only"]
+    assert [row["replaced_secrets"] for row in rows] == [[b"old"], []]
     assert [[until.year for until in row["replaced_until"]] for row in rows] == [[2027], []]
 
 

@@ -36,7 +36,7 @@ PLAIN = {
     },
     "files": {"file_id", "project_id", "purpose", "blob"},
     "idempotency_effects": {"stream_id", "seed"},
-    "idempotency_keys": {"token", "seed", "request", "body"},
+    "idempotency_keys": {"token", "seed", "request", "body", "headers"},
     "key_uses": {"key_id"},
     "live_deltas": {"thread_id"},
     "log_attestations": {"attester", "kind", "data"},
@@ -83,10 +83,8 @@ PLAIN = {
 STILL_PLAIN = {
     "chunk_words": {"store_id", "word"},
     "chunks": {"store_id", "file_id", "text"},
-    "idempotency_keys": {"headers"},
     "request_clients": {"content"},
     "vector_store_files": {"filename", "attributes"},
-    "webhook_work": {"secret", "last_error", "replaced_secrets"},
 }
 
 
@@ -116,10 +114,11 @@ async def test_every_result_with_a_sealed_column_says_so(db: Connection) -> None
         for name, query in sql.queries(file).items():
             attributes = (await db.prepare(query)).get_attributes()
             held = {each.name for each in attributes if each.type.name in ("bytea", "bytea[]") and each.name in names}
-            result = sql.sealed_result(query)
-            if held - (set(result.columns) if result else set()) and f"{file}.{name}" not in OTHER_TABLES:
+            results = sql.sealed_results(query)
+            declared = {column for result in results for column in result.columns}
+            if held - declared and f"{file}.{name}" not in OTHER_TABLES:
                 wrong.append(f"{file}.{name}: {held}")
-            if result is not None:
+            for result in results:
                 columns = {each.name for each in attributes}
                 assert len(result.key) == len(SEALED_TABLES[result.table].key), f"{file}.{name}"
                 named = {part for part in result.key if isinstance(part, str) and not part.startswith("'")}
@@ -139,7 +138,11 @@ def test_the_parameters_that_are_sealed_are_those_of_sealed_columns() -> None:
         assert all(number <= count for number in (*sealed.key, *sealed.columns)), block
 
 
-@pytest.mark.parametrize("table", sorted(SEALED_TABLES.keys() - {"idempotency_keys", "live_deltas", "signing_keys"}))
+# Tables that no event changes.
+NO_VIEWS = {"idempotency_keys", "live_deltas", "signing_keys", "webhook_work"}
+
+
+@pytest.mark.parametrize("table", sorted(SEALED_TABLES.keys() - NO_VIEWS))
 def test_every_block_that_writes_a_sealed_column_is_known(table: str) -> None:
     for name in sql.blocks(table):
         block = f"{table}.{name}"

@@ -174,7 +174,7 @@ async def test_enabling_an_endpoint_resets_its_failures(
     path = f"/webhook_endpoints/{made['id']}"
     await client.post(path, {"status": "disabled"})
     await pool.execute(
-        "UPDATE webhook_work SET failures = 12, last_error = 'x', failing_since = now() - interval '4 days',"
+        "UPDATE webhook_work SET failures = 12, last_error = 'x'::bytea, failing_since = now() - interval '4 days',"
         " rests_until = now() + interval '1 h'"
     )
     enabled = await client.post(path, {"status": "enabled"})

@@ -24,7 +24,8 @@ def claim(
     if known is not None and known["created_at"] > expired:
         return
     fields = {"seed": seed, "created_at": at, "request": request, "body": body, "process": process, "claimed_at": at}
-    session.store.keys[token] = {"token": token, **fields, "status": None, "headers": None, "content": None}
+    answer = {"status": None, "content": None, "headers": None, "sealed_headers": None}
+    session.store.keys[token] = {"token": token, **fields, **answer}
     yield {"seed": seed}
 
 
@@ -39,7 +40,7 @@ def find(session: Session, token: bytes) -> Iterator[Row]:
 def answer(session: Session, token: bytes, seed: bytes) -> Iterator[Row]:
     row = session.store.keys.get(token)
     if row is not None and row["seed"] == seed and row["status"] is not None:
-        yield columns(row, "headers", "content")
+        yield columns(row, "content", "headers", "sealed_headers")
 
 
 @twin("idempotency", "take")
@@ -75,11 +76,18 @@ def tell_body(session: Session, token: bytes, seed: bytes, body: bytes) -> Itera
 
 @twin("idempotency", "finish")
 def finish(
-    session: Session, token: bytes, seed: bytes, claimed_at: datetime, status: int, headers: str, content: bytes
+    session: Session,
+    token: bytes,
+    seed: bytes,
+    claimed_at: datetime,
+    status: int,
+    headers: str | None,
+    content: bytes,
+    sealed_headers: bytes | None,
 ) -> Iterator[Row]:
     row = session.store.keys.get(token)
     if row is not None and (row["seed"], row["claimed_at"], row["status"]) == (seed, claimed_at, None):
-        row.update(process=None, status=status, headers=headers, content=content)
+        row.update(process=None, status=status, headers=headers, content=content, sealed_headers=sealed_headers)
     yield from ()
 
 

@@ -30,7 +30,7 @@ def project_of(session: Session, endpoint_id: str) -> Iterator[Row]:
 
 
 @twin("webhooks", "prepare")
-def prepare(session: Session, endpoint_id: str, secret: str) -> Iterator[Row]:
+def prepare(session: Session, endpoint_id: str, secret: bytes) -> Iterator[Row]:
     fields = {"secret": secret, "made_at": session.store.now(), "process": None, "rests_until": session.store.now()}
     more = {"failures": 0, "failing_since": None, "delivered_at": None, "last_error": None}
     row = session.store.work.setdefault(endpoint_id, {**fields, **more, "replaced_secrets": [], "replaced_until": []})
@@ -113,7 +113,7 @@ def record_failure(
     stream_id: str,
     version: int,
     pause: float,
-    error: str,
+    error: bytes,
     rest: float,
     longest_rest: float,
 ) -> Iterator[Row]:
