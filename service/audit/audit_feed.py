@@ -73,11 +73,24 @@ async def read_page(
     db: Connection, wanted: AuditFilter, *, after: int, limit: int, has_contents: bool = False
 ) -> AuditPage:
     """Returns up to `limit` events with indexes above `after`. A page with contents also ends after MAX_PAGE_BYTES."""
+    return await _read(db, "page", after + 1, wanted, limit, has_contents=has_contents)
+
+
+async def read_page_down(
+    db: Connection, wanted: AuditFilter, *, below: int, limit: int, has_contents: bool = False
+) -> AuditPage:
+    """Returns up to `limit` events with indexes below `below`, the newest first, bounded as those of `read_page`."""
+    return await _read(db, "page_down", below, wanted, limit, has_contents=has_contents)
+
+
+async def _read(
+    db: Connection, query: str, bound: int, wanted: AuditFilter, limit: int, *, has_contents: bool
+) -> AuditPage:
     async with db.transaction(readonly=True):
         await db.execute(_SQL["plan_with_values"])
         rows = await db.fetch(
-            _SQL["page"],
-            after + 1,
+            _SQL[query],
+            bound,
             wanted.project_id,
             wanted.actor,
             wanted.stream_id,

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from events.installation import INSTALLATION_ID
-from service.audit.audit_feed import AuditFilter, AuditPage, find_lost, read_page
+from service.audit.audit_feed import AuditFilter, AuditPage, find_lost, read_page, read_page_down
 from service.audit.log_tree import load_sizes
 from service.database import DATABASE_ERRORS
 from service.feed import Watcher, WatcherEnded
@@ -41,10 +41,16 @@ async def page(request: web.Request) -> web.StreamResponse:
     if asked.is_stream:
         return await _stream(request, asked, wanted)
     async with connection(request) as db:
-        found = await read_page(db, wanted, after=asked.after, limit=asked.limit, has_contents=asked.has_contents)
+        if asked.is_newest_first:
+            found = await read_page_down(
+                db, wanted, below=asked.after, limit=asked.limit, has_contents=asked.has_contents
+            )
+        else:
+            found = await read_page(db, wanted, after=asked.after, limit=asked.limit, has_contents=asked.has_contents)
         epochs = await load_sizes(db)
     rendered = await render_all(found.events, render_audit_event)
-    size, lost = sum(sized.size for sized in epochs), find_lost(epochs, asked.after)
+    size = sum(sized.size for sized in epochs)
+    lost = None if asked.is_newest_first else find_lost(epochs, asked.after)
     return answer(render_audit_page(rendered, more=found.more, size=size, epoch=epochs[-1].epoch.epoch, lost_from=lost))
 
 
@@ -56,12 +62,17 @@ def _parse(request: web.Request) -> AuditQuery:
     types = (*request.query.getall("type", []), *request.query.getall("type[]", []))
     include = (*request.query.getall("include", []), *request.query.getall("include[]", []))
     asked = parse_audit_query(query, types, include)
-    if asked.has_contents and request[KEY].scope not in _WITH_CONTENT:
-        message = (
-            f"The contents of events need the scope 'audit:content' or 'full', and the key has '{request[KEY].scope}'."
-        )
-        raise ApiError(403, message)
+    if asked.has_contents:
+        require_content_scope(request)
     return asked
+
+
+def require_content_scope(request: web.Request) -> None:
+    """Raises ApiError unless the key may read the contents of events."""
+    scope = request[KEY].scope
+    if scope not in _WITH_CONTENT:
+        message = f"The contents of events need the scope 'audit:content' or 'full', and the key has '{scope}'."
+        raise ApiError(403, message)
 
 
 def _filter_of(request: web.Request, asked: AuditQuery) -> AuditFilter:

@@ -26,6 +26,7 @@ Cost = Literal["nothing", "request", "tokens"]
 Query = Literal[
     "audit",
     "audit_logs",
+    "proof",
     "usage",
     "costs",
     "page",

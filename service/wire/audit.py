@@ -19,7 +19,9 @@ from service.wire.validation_errors import invalid_value
 MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE = 1000, 100
 MAX_TYPES = 100
 _TEXTS = ("project_id", "actor", "stream_id", "request_id")
-_KNOWN = frozenset({*_TEXTS, "after", "limit", "type", "type[]", "since", "until", "include", "include[]", "stream"})
+_KNOWN = frozenset(
+    {*_TEXTS, "after", "limit", "type", "type[]", "since", "until", "include", "include[]", "stream", "order"}
+)
 _MAX_INDEX = 2**62
 
 
@@ -66,7 +68,8 @@ class AuditedEvent(Protocol):
 class AuditQuery:
     """The query of a page: events with indexes above `after`, and the conditions that they must meet.
 
-    `is_stream` if the answer is a stream that goes on behind the newest event.
+    `is_newest_first` if the page has the newest event first, and indexes below `after`. `is_stream` if the answer is a
+    stream that goes on behind the newest event.
     """
 
     after: int
@@ -79,6 +82,7 @@ class AuditQuery:
     since: datetime | None
     until: datetime | None
     has_contents: bool
+    is_newest_first: bool
     is_stream: bool
 
 
@@ -101,8 +105,13 @@ def parse_audit_query(query: Mapping[str, str], types: tuple[str, ...], include:
     stream = query.get("stream", "false")
     if stream not in ("true", "false"):
         raise invalid_value("stream", stream, ("true", "false"))
+    order = query.get("order", "asc")
+    if order not in ("asc", "desc"):
+        raise invalid_value("order", order, ("asc", "desc"))
+    if order == "desc" and stream == "true":
+        raise Rejection("A stream of events has the order 'asc'.", param="order", code="invalid_value")
     return AuditQuery(
-        after=parse_bounded_integer(query, "after", -1, _MAX_INDEX, -1),
+        after=parse_bounded_integer(query, "after", -1, _MAX_INDEX, -1 if order == "asc" else _MAX_INDEX),
         limit=parse_bounded_integer(query, "limit", 1, MAX_AUDIT_PAGE, DEFAULT_AUDIT_PAGE),
         project_id=query.get("project_id") or None,
         actor=query.get("actor") or None,
@@ -112,8 +121,19 @@ def parse_audit_query(query: Mapping[str, str], types: tuple[str, ...], include:
         since=_parse_time(query, "since"),
         until=_parse_time(query, "until"),
         has_contents="content" in include,
+        is_newest_first=order == "desc",
         is_stream=stream == "true",
     )
+
+
+def parse_proof_query(query: Mapping[str, str]) -> bool:
+    """Says whether the query of a proof asks for the event's salt and JSON. Raises Rejection."""
+    for name, value in query.items():
+        if name not in ("include", "include[]"):
+            raise Rejection(f"Unknown parameter: '{name[:100]}'.", param=name[:100], code="unknown_parameter")
+        if value != "content":
+            raise invalid_value("include", value, ("content",))
+    return bool(query)
 
 
 def _parse_time(query: Mapping[str, str], name: str) -> datetime | None:

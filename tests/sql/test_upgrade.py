@@ -55,6 +55,7 @@ NOT_RECORDED = {
     "/v1/organization/audit_logs",
     "/v1/assistants/{assistant_id}/versions",
     "/v1/threads/{thread_id}/transcript",
+    "/v1/audit/events/{stream_id}/{version}/proof",
     "/v1/webhook_endpoints/{webhook_endpoint_id}/deliveries",
     "/v1/organization/health",
     "/v1/organization/projects",

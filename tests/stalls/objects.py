@@ -51,6 +51,7 @@ async def create_objects(client: Client) -> dict[str, str]:
         "model": MODEL,
         "epoch": "1",
         "tile": "0/000",
+        "stream_id": thread["id"],
     }
 
 

@@ -29,6 +29,7 @@ DECLARED: dict[str, str] = {
     "tests/imports/test_azure_pull.py": "a proxy between Azure's client and the server",
     "tests/http/test_audit_feed.py": "a stream of audit events",
     "tests/http/test_audit_log.py": "health",
+    "tests/http/test_audit_proofs.py": "proofs, which the shipped file verifies",
     "tests/http/test_audit_tiles.py": "the log's checkpoint, tiles and entries, checked there",
     "tests/http/test_byte_ranges.py": "parts of files",
     "tests/http/test_changed_files.py": "parts of files, and downloads that end too early",

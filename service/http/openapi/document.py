@@ -46,6 +46,7 @@ _AUDIT: Json = {
     "type[]": {"type": "array", "items": {"type": "string"}, "maxItems": MAX_TYPES},
     "include[]": {"type": "array", "items": {"enum": ["content"]}},
     "stream": {"enum": ["true", "false"], "default": "false"},
+    "order": {"enum": list(ORDERS), "default": "asc"},
 }
 _AUDIT_LOGS: Json = {
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LOGS_PAGE, "default": DEFAULT_LOGS_PAGE},
@@ -245,6 +246,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _AUDIT
     if "audit_logs" in route.query:
         found |= _AUDIT_LOGS
+    if "proof" in route.query:
+        found["include[]"] = _AUDIT["include[]"]
     if "usage" in route.query:
         found |= _USAGE
     if "deliveries" in route.query:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import audit_feed, organization_audit
+from service.http import audit_feed, audit_proofs, organization_audit
 from service.http.route import UNVERSIONED, Route
 
 ROUTES = (
@@ -15,6 +15,16 @@ ROUTES = (
         versions=UNVERSIONED,
         query=("audit",),
         can_stream=True,
+    ),
+    Route(
+        "GET",
+        "/v1/audit/events/{stream_id}/{version}/proof",
+        audit_proofs.proof,
+        "The proof that an event is in the log, as a file that is verified offline",
+        scope="audit",
+        versions=UNVERSIONED,
+        query=("proof",),
+        media="text/plain",
     ),
     Route(
         "GET",
