@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.client import TERMINAL, Client
+from tests.http.files import upload
 from tests.scripted import Reply, ScriptedServer, calls, errors, says
 
 PRICES = """\
@@ -85,6 +86,24 @@ Order **A-1042** left the warehouse on Tuesday and is held at customs. The carri
 Would you like me to ask the carrier for a delivery window?
 """
 
+GUIDE = """\
+# The Aurora lamp
+
+## Warranty
+
+The lamp has a warranty of three years from the day of purchase. Keep the receipt: without it we cannot replace
+the lamp.
+
+## Broken glass
+
+If the glass arrives broken, do not plug the lamp in. Take a picture, and ask the support desk for a refund or a new
+lamp within fourteen days.
+
+## Light bulbs
+
+Use bulbs of at most 7 watts with an E27 socket.
+"""
+
 
 async def fill(client: Client, model: ScriptedServer) -> dict[str, Any]:
     """Makes the objects, and returns those that pages are opened for, by name."""
@@ -142,6 +161,16 @@ async def fill(client: Client, model: ScriptedServer) -> dict[str, Any]:
     broken = await _thread(client, "Summarise the attached contract.", customer="Lindqvist & Co")
     model.script(errors(401))
     failed = await _run(client, broken, pricing, "failed")
+    guide = await upload(client, GUIDE.encode(), filename='filename="Lamp guide.md"')
+    await upload(client, b"name,city\nAda Brandt,Oslo\n", purpose="user_data", filename='filename="customers.csv"')
+    store = await client.post("/vector_stores", {"name": "Manuals", "file_ids": [guide["id"]]})
+    await _indexed(client, store["id"])
+    await client.post("/organization/projects", {"name": "Research"})
+    for name, scope in (("ci", "full"), ("dashboard", "read")):
+        body = {"name": name, "scope": scope, "requests_per_minute": 600}
+        await client.post("/organization/projects/proj_default/api_keys", body)
+    hook = {"url": "https://example.com/everthread", "events": ["thread.run.failed"], "description": "Pages the team"}
+    await client.post("/webhook_endpoints", hook)
     for number, text in enumerate(("Hello", "Can I change my address?", "Do you ship to Norway?", "Thanks!")):
         thread = await _thread(client, text, customer=f"Customer {number + 1}", channel="chat")
         model.script(says(f"Of course. This is answer number {number + 1}, and it is short."))
@@ -157,7 +186,16 @@ async def fill(client: Client, model: ScriptedServer) -> dict[str, Any]:
         "action": action,
         "broken": broken,
         "failed": failed,
+        "file": guide,
+        "store": store,
     }
+
+
+async def _indexed(client: Client, store_id: str) -> None:
+    """Waits until all files of the store are indexed."""
+    async with asyncio.timeout(60):
+        while (await client.get(f"/vector_stores/{store_id}"))["file_counts"]["in_progress"]:
+            await asyncio.sleep(0.05)
 
 
 def paced(text: str, seconds: float) -> Reply:

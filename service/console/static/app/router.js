@@ -12,6 +12,15 @@ export const ROUTES = [
   ["/threads/:threadId/runs/:runId", "et-run", () => import("../pages/run.js"), "threads"],
   ["/assistants", "et-assistants", () => import("../pages/assistants.js"), "assistants"],
   ["/assistants/:assistantId", "et-assistant", () => import("../pages/assistant.js"), "assistants"],
+  ["/overview", "et-overview", () => import("../pages/overview.js"), "overview"],
+  ["/files", "et-files", () => import("../pages/files.js"), "files"],
+  ["/files/:fileId", "et-file", () => import("../pages/file.js"), "files"],
+  ["/stores", "et-stores", () => import("../pages/stores.js"), "files"],
+  ["/stores/:storeId", "et-store", () => import("../pages/store.js"), "files"],
+  ["/audit", "et-audit", () => import("../pages/audit.js"), "audit"],
+  ["/keys", "et-keys", () => import("../pages/keys.js"), "keys"],
+  ["/webhooks", "et-webhooks", () => import("../pages/webhooks.js"), "webhooks"],
+  ["/health", "et-health", () => import("../pages/health.js"), "health"],
 ].map(([pattern, tag, load, nav]) => ({ pattern: compile(pattern), tag, load, nav }));
 
 function compile(pattern) {

@@ -15,6 +15,7 @@ const READERS = new Set(["read", "audit", "audit:content"]);
 export const canWrite = () => current !== null && !READERS.has(current.scope);
 export const canRead = () => current !== null && current.scope !== "audit";
 export const canAudit = () => current !== null && current.scope !== "read";
+export const canReadContents = () => current !== null && !["read", "audit"].includes(current.scope);
 export const canFork = () => current !== null && !["read", "audit"].includes(current.scope);
 export const canAdminister = () => current?.scope === "admin";
 

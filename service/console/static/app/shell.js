@@ -13,15 +13,12 @@ import "../parts/status-badge.js";
 import "../parts/time-stamp.js";
 import { define, Element, html, nothing } from "./element.js";
 import { href, match } from "./router.js";
-import { canRead, restore, session, signIn, signOut, takeLink } from "./session.js";
+import { restore, session, signIn, signOut, takeLink } from "./session.js";
 import { setTheme, theme } from "./theme.js";
+import { GROUPS } from "./views.js";
 
 const ASSETS = new URL("../", import.meta.url).pathname;
 const THEMES = ["system", "light", "dark"];
-const GROUPS = [
-  [nav.build, [["playground", "playground", canRead], ["assistants", "assistants", canRead]]],
-  [nav.watch, [["threads", "threads", canRead]]],
-];
 
 class App extends Element {
   static properties = {
@@ -119,7 +116,7 @@ class App extends Element {
       <button class="find" type="button" @click=${this.openPalette}>
         <et-icon name="search"></et-icon>${nav.find}<kbd>⌘K</kbd>
       </button>
-      ${GROUPS.map(([heading, entries]) => this.group(heading, entries.filter(([, , isShown]) => isShown())))}
+      ${GROUPS.map(([heading, entries]) => this.group(heading, entries.filter(([, isShown]) => isShown())))}
       <div class="foot">
         <button class="quiet" type="button" @click=${this.nextTheme}>
           <et-icon name=${this.theme === "dark" ? "moon" : "sun"}></et-icon>${nav.theme[this.theme]}
@@ -133,9 +130,9 @@ class App extends Element {
   group(heading, entries) {
     if (!entries.length) return nothing;
     return html`${heading ? html`<h2>${heading}</h2>` : nothing}
-      ${entries.map(([name, path]) => {
+      ${entries.map(([name]) => {
         const isCurrent = this.found?.route.nav === name;
-        return html`<a class="item" href=${path ? href(path) : href()} aria-current=${isCurrent ? "page" : "false"}>
+        return html`<a class="item" href=${href(name)} aria-current=${isCurrent ? "page" : "false"}>
           <et-icon name=${name}></et-icon>${nav[name]}
         </a>`;
       })}`;

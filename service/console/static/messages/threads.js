@@ -2,6 +2,7 @@
 
 export const threads = {
   title: "Threads",
+  new: "New",
   text: "Every conversation of this project, the newest first.",
   metadata: "Metadata",
   metadataHint: "key=value",

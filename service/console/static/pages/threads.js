@@ -134,7 +134,7 @@ class Threads extends View {
         <div class="title"><h1>${texts.title}</h1><p>${texts.text}</p></div>
         <div class="actions">
           <et-saved-views .query=${this.query}></et-saved-views>
-          ${canWrite() ? html`<a class="button primary" href=${href("playground")}><et-icon name="plus"></et-icon>New</a>` : nothing}
+          ${canWrite() ? html`<a class="button primary" href=${href("playground")}><et-icon name="plus"></et-icon>${texts.new}</a>` : nothing}
         </div>
       </div>
       <et-thread-filters .query=${this.query} @change-filters=${(event) => setQuery(event.detail)}></et-thread-filters>

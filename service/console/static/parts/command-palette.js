@@ -2,24 +2,23 @@
 
 import { define, Element, html } from "../app/element.js";
 import { href, navigate } from "../app/router.js";
-import { canRead, canWrite } from "../app/session.js";
+import { canWrite } from "../app/session.js";
 import { setTheme } from "../app/theme.js";
+import { visibleViews } from "../app/views.js";
 import { nav, palette } from "../messages/common.js";
 import "./icon.js";
 
 const OPENS = [
   [/^thread_\w+$/, (id) => href("threads", id)],
   [/^asst_\w+$/, (id) => href("assistants", id)],
+  [/^file-\w+$/, (id) => href("files", id)],
+  [/^vs_\w+$/, (id) => href("stores", id)],
+  [/^req_\w+$/, (id) => href("audit", { request: id })],
 ];
 
 function commands() {
-  const views = [
-    ["playground", href("playground"), canRead],
-    ["threads", href("threads"), canRead],
-    ["assistants", href("assistants"), canRead],
-  ];
   return [
-    ...views.filter(([, , isShown]) => isShown()).map(([name, address]) => [name, nav[name], () => navigate(address)]),
+    ...visibleViews().map((name) => [name, nav[name], () => navigate(href(name))]),
     ...(canWrite() ? [["plus", palette.newThread, () => navigate(href("playground"))]] : []),
     ...(canWrite() ? [["plus", palette.newAssistant, () => navigate(href("assistants", "new"))]] : []),
     ...Object.entries(nav.theme).map(([name, text]) => ["sun", palette.theme(text), () => setTheme(name)]),

@@ -57,7 +57,7 @@ class VirtualList extends Element {
   render() {
     const most = Math.ceil(this.height / this.row) + 2 * MARGIN;
     const shown = this.items.slice(this.first, this.first + most);
-    return html`<div class="virtual" role="list" aria-label=${this.label} tabindex="0" @scroll=${this.scrolled}>
+    return html`<div class="virtual" role="list" aria-label=${this.label} tabindex="0" .style=${`height:${this.items.length * this.row}px`} @scroll=${this.scrolled}>
       <div .style=${`height:${this.items.length * this.row}px`}>
         <div .style=${`transform:translateY(${this.first * this.row}px)`}>
           ${shown.map((item, at) => html`<div role="listitem" class="virtual-row" .style=${`height:${this.row}px`}>${this.render_item(item, this.first + at)}</div>`)}

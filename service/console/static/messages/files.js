@@ -1,0 +1,68 @@
+// Texts of files and vector stores.
+
+export const files = {
+  title: "Files and stores",
+  text: "Files for the code interpreter and for search, and the vector stores that index them.",
+  tabs: { files: "Files", stores: "Vector stores" },
+  tabsLabel: "Files or vector stores",
+  drop: "Drop files here, or",
+  choose: "Choose files",
+  purpose: "Purpose",
+  purposes: ["assistants", "user_data", "vision", "batch", "fine-tune", "evals"],
+  uploading: (name, share) => `${name}: ${Math.round(share * 100)} %`,
+  uploaded: (name) => `${name} was uploaded.`,
+  columns: { name: "Name", purpose: "Purpose", size: "Size", created: "Created" },
+  list: "Files",
+  count: (count, hasMore) => `${count.toLocaleString()}${hasMore ? "+" : ""} files`,
+  empty: "No file yet",
+  emptyText: "Drop a file above. Attach it to a message in the playground, or to a vector store to search in it.",
+  all: "Files",
+  id: "File",
+  created: "Created",
+  expires: "Expires",
+  preview: "Preview",
+  binary: "This file is not text, so there is no preview. Download it instead.",
+  cut: (shown, whole) => `The first ${shown} of ${whole} are shown.`,
+  deleteHeading: "Delete this file?",
+  deleteText: "It is removed from all vector stores, and runs can no longer read it. This cannot be undone.",
+};
+
+export const stores = {
+  new: "New store",
+  newName: "Name of the store",
+  create: "Create",
+  columns: { name: "Name", files: "Files", size: "Size", used: "Last used" },
+  list: "Vector stores",
+  empty: "No vector store yet",
+  emptyText: "A vector store indexes files by meaning and by words. Create one, add files, and give it to an assistant.",
+  all: "Vector stores",
+  id: "Store",
+  counts: (counts) =>
+    [
+      [counts.completed, "indexed"],
+      [counts.in_progress, "waiting"],
+      [counts.failed, "failed"],
+      [counts.cancelled, "cancelled"],
+    ]
+      .filter(([number]) => number)
+      .map(([number, text]) => `${number} ${text}`)
+      .join(", ") || "no files",
+  search: "Search this store",
+  searchHint: "A question, as a user would ask it",
+  searchNow: "Search",
+  searching: "Searching …",
+  noPassage: "No passage was found. Are the files indexed?",
+  score: "Score",
+  scoreOf: (score) => score.toFixed(3),
+  why: "Words of the question are marked. A passage without marks was found by its meaning.",
+  files: "Files of the store",
+  add: "Add a file by its id",
+  addNow: "Add",
+  added: "The file is being indexed.",
+  removeFile: (id) => `Remove ${id}`,
+  noFiles: "No file yet. Drop one above.",
+  usage: "Size of the index",
+  expires: "Expires",
+  deleteHeading: "Delete this vector store?",
+  deleteText: "Its index is deleted. The files stay. Assistants that use it find nothing more. This cannot be undone.",
+};
