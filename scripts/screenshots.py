@@ -31,31 +31,11 @@ SIZES = {"wide": WIDE, "narrow": NARROW}
 THEMES = ("light", "dark")
 # Milliseconds without a request after which a view is complete. Views that follow a stream are never idle.
 QUIET_MS = 1500
-# The views: their path, with the sample's objects in braces.
-VIEWS = {
-    "overview": "/overview?range=hour",
-    "playground": "/playground?thread={plans[id]}",
-    "threads": "/threads",
-    "thread": "/threads/{order[id]}",
-    "run": "/threads/{order[id]}/runs/{completed[id]}",
-    "run-events": "/threads/{order[id]}/runs/{completed[id]}?view=events",
-    "replay": "/threads/{order[id]}/replay?at=9",
-    "assistants": "/assistants",
-    "assistant": "/assistants/{pricing[id]}?view=history",
-    "files": "/files",
-    "file": "/files/{file[id]}",
-    "stores": "/stores",
-    "store": "/stores/{store[id]}?query=How+long+is+the+warranty%3F",
-    "audit": "/audit",
-    "keys": "/keys",
-    "webhooks": "/webhooks",
-    "health": "/health",
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/screenshots", description="Takes pictures of the console.")
-    parser.add_argument("--only", choices=VIEWS, action="append", help="only this view; may be repeated")
+    parser.add_argument("--only", choices=sample.VIEWS, action="append", help="only this view; may be repeated")
     parser.add_argument("--size", choices=SIZES, action="append", help="only this size")
     parser.add_argument("--theme", choices=THEMES, action="append", help="only this theme")
     parser.add_argument("--folder", type=Path, default=IMAGES, help="where the pictures are written")
@@ -104,8 +84,8 @@ async def _take(
     browser: Browser, client: Client, objects: Mapping[str, Any], size: str, theme: str, given: argparse.Namespace
 ) -> None:
     async with console_page(browser, client.base_url, size=SIZES[size], theme=theme) as console:
-        for name in given.only or VIEWS:
-            await console.open(VIEWS[name].format(**objects))
+        for name in given.only or sample.VIEWS:
+            await console.open(sample.VIEWS[name].format(**objects))
             await console.page.wait_for_timeout(QUIET_MS)
             file = given.folder / f"{name}-{size}-{theme}.png"
             await console.page.screenshot(path=file)

@@ -73,14 +73,14 @@ async def read_page(
     db: Connection, wanted: AuditFilter, *, after: int, limit: int, has_contents: bool = False
 ) -> AuditPage:
     """Returns up to `limit` events with indexes above `after`. A page with contents also ends after MAX_PAGE_BYTES."""
-    return await _read(db, "page", after + 1, wanted, limit, has_contents=has_contents)
+    return await _read(db, _SQL["page"], after + 1, wanted, limit, has_contents=has_contents)
 
 
 async def read_page_down(
     db: Connection, wanted: AuditFilter, *, below: int, limit: int, has_contents: bool = False
 ) -> AuditPage:
     """Returns up to `limit` events with indexes below `below`, the newest first, bounded as those of `read_page`."""
-    return await _read(db, "page_down", below, wanted, limit, has_contents=has_contents)
+    return await _read(db, _SQL["page_down"], below, wanted, limit, has_contents=has_contents)
 
 
 async def _read(
@@ -89,7 +89,7 @@ async def _read(
     async with db.transaction(readonly=True):
         await db.execute(_SQL["plan_with_values"])
         rows = await db.fetch(
-            _SQL[query],
+            query,
             bound,
             wanted.project_id,
             wanted.actor,

@@ -105,6 +105,28 @@ Use bulbs of at most 7 watts with an E27 socket.
 """
 
 
+# The views of the console: their paths, with the sample's objects in braces.
+VIEWS = {
+    "overview": "/overview?range=hour",
+    "playground": "/playground?thread={plans[id]}",
+    "threads": "/threads",
+    "thread": "/threads/{order[id]}",
+    "run": "/threads/{order[id]}/runs/{completed[id]}",
+    "run-events": "/threads/{order[id]}/runs/{completed[id]}?view=events",
+    "replay": "/threads/{order[id]}/replay?at=9",
+    "assistants": "/assistants",
+    "assistant": "/assistants/{pricing[id]}?view=history",
+    "files": "/files",
+    "file": "/files/{file[id]}",
+    "stores": "/stores",
+    "store": "/stores/{store[id]}?query=How+long+is+the+warranty%3F",
+    "audit": "/audit",
+    "keys": "/keys",
+    "webhooks": "/webhooks",
+    "health": "/health",
+}
+
+
 async def fill(client: Client, model: ScriptedServer) -> dict[str, Any]:
     """Makes the objects, and returns those that pages are opened for, by name."""
     support = await client.post(

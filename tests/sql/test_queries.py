@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,25 +52,22 @@ def test_every_statement_of_a_search_names_the_stores() -> None:
     assert [name for name, block in statements.items() if "store_id = ANY ($" not in block] == []
 
 
-@pytest.mark.slow
+@cache
+def _code(*folders: str) -> str:
+    """Returns the text of all modules in the folders."""
+    return "\n".join(path.read_text() for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_no_block_is_forgotten(file: str) -> None:
-    code = "\n".join(
-        path.read_text()
-        for folder in ("events", "projections", "service", "sql")
-        for path in (ROOT / folder).rglob("*.py")
-    )
+    code = _code("events", "projections", "service", "sql")
     for name in sql.queries(file):
         computed = re.sub(r"_[a-z_]+$", "_{", name)  # list_asc is used as f"list_{...}"
         assert f'["{name}"]' in code or f'[f"{computed}' in code, name
 
 
 def test_no_row_operation_is_forgotten() -> None:
-    code = "\n".join(
-        path.read_text()
-        for folder in ("events", "projections", "service/secrets")
-        for path in (ROOT / folder).rglob("*.py")
-    )
+    code = _code("events", "projections", "service/secrets")
     for block in ROW_BLOCKS:
         computed = re.sub(r"_(thread|assistant)$", "_{", block.removesuffix("_many"))
         assert f'"{block.removesuffix("_many")}"' in code or f'f"{computed}' in code, block
