@@ -66,8 +66,11 @@ def import_row(recorded: RecordedEvent[Any]) -> tuple[Any, ...]:
 
 async def page(db: Connection, only: ListingFilter, before: tuple[datetime, str], limit: int) -> list[ListedRun]:
     """Returns up to `limit` runs before a position, which is (time, id), the newest first. It reads indexes only."""
-    conditions = (*before, only.since, only.project_id, only.assistant_id, list(only.status))
-    return [ListedRun(**row) for row in await db.fetch(_SQL["page"], *conditions, limit)]
+    at, run_id = before
+    rows = await db.fetch(
+        _SQL["page"], at, run_id, only.since, only.project_id, only.assistant_id, list(only.status), limit
+    )
+    return [ListedRun(**row) for row in rows]
 
 
 async def unindexed_runs(db: Connection, only: ListingFilter) -> list[ListedRun]:

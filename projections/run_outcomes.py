@@ -101,14 +101,17 @@ def _courses(recorded: Sequence[RecordedEvent[Any]]) -> dict[tuple[str, str], _C
     """
     courses: dict[tuple[str, str], _Course] = {}
     for each in recorded:
-        course = courses.setdefault((each.stream_id, each.event.run_id), _Course())
-        match each.event:
+        event: e.RunCreated | e.RunStarted | e.RunEnd = each.event
+        course = courses.setdefault((each.stream_id, event.run_id), _Course())
+        match event:
             case e.RunCreated():
                 course.creation = creation_columns(each)
             case e.RunStarted():
                 course.started_at = course.started_at or each.at
-            case _:
+            case e.RunCompleted() | e.RunIncomplete() | e.RunFailed() | e.RunCancelled() | e.RunExpired():
                 course.end = end_columns(each)
+            case _:
+                assert_never(event)
     return courses
 
 
