@@ -60,7 +60,7 @@ async def _encrypt_page(db: Connection, table: str) -> int:
         rows = await db.fetch(query, MAGIC, PAGE, timeout=STATEMENT_S)
         for row in rows:
             sealed = [await _seal(db, table, row[0], column, row[column]) for column in columns]
-            await db.execute(_SQL[f"seal_{table}"], row[0], *sealed)
+            await db.execute(_SQL[f"seal_{table}"], row[0], *(value for value in sealed))
     return len(rows)
 
 
