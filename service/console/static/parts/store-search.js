@@ -48,7 +48,7 @@ class StoreSearch extends Element {
     return html`<li class="card passage">
       <header><a href=${href("files", id)}><b>${filename}</b></a>
         <span class="tiny faint score">${texts.score} ${texts.scoreOf(score)}</span><progress class="meter" max="1" .value=${score} aria-label=${texts.score}></progress></header>
-      <p class="small">${markWords(text, this.found.question).map(([piece, isMarked]) => (isMarked ? html`<mark>${piece}</mark>` : piece))}</p>
+      <p class="small" tabindex="0">${markWords(text, this.found.question).map(([piece, isMarked]) => (isMarked ? html`<mark>${piece}</mark>` : piece))}</p>
     </li>`;
   }
 
