@@ -1,6 +1,6 @@
 """Rows that a follower makes of the events of the log, in the order of its indexes. No append writes them.
 
-Each follower has a table with its progress, and the blocks `lock`, `wait`, `forget` and `move` in its queries.
+Each follower has a table with its progress, and the blocks `lock`, `wait`, `forget`, `begin` and `move` in its queries.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ class LogFollower:
 
     async def _refill(self, db: Connection, epoch: int, limit: int) -> None:
         """Replaces all rows in this transaction, so that no reader counts too few."""
-        await db.execute(self.queries["forget"], epoch)
+        await db.execute(self.queries["forget"])
+        await db.execute(self.queries["begin"], epoch)
         first, more = 0, True
         while more:
             page = await _add_page(db, [self], first, limit)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from events.streams import ASSISTANT, FILE, INSTALLATION, THREAD, StreamType
+from events.streams import ASSISTANT, INSTALLATION, THREAD, StreamType
 from projections.generations import generations_of
 
 Mix = tuple[str, ...]
@@ -101,11 +101,6 @@ MIXES: Mapping[StreamType[Any, Any], tuple[Mix, ...]] = {
         _move("assistants.modify"),
         _move("assistants.modify", "metadata_pairs.remove", "metadata_pairs.replace_assistant", _EFFECT),
         _move("assistants.delete", "metadata_pairs.delete", _EFFECT),
-    ),
-    FILE: (
-        _open("files.insert", _EFFECT),
-        _move("files.insert", _EFFECT),
-        _move("files.delete", _EFFECT),
     ),
     INSTALLATION: (_move(_EFFECT),),
 }

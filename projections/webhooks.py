@@ -269,7 +269,9 @@ async def retry(db: Connection, endpoint_id: str, limit: int) -> int:
 
 
 async def record_delivery(db: Connection, delivery: Delivery) -> None:
-    await db.execute(_SQL["record_delivery"], delivery.endpoint_id, delivery.stream_id, delivery.version)
+    """Deletes a delivery that the endpoint has accepted, and ends the endpoint's failures."""
+    await discard(db, delivery)
+    await db.execute(_SQL["record_success"], delivery.endpoint_id)
 
 
 async def record_failure(
@@ -280,16 +282,8 @@ async def record_failure(
     The endpoint rests for as long as it has failed so far, but at least `rest` and at most `longest_rest` seconds.
     """
     sealed = await _seal(db, delivery.endpoint_id, "last_error", error)
-    row = await db.fetchrow(
-        _SQL["record_failure"],
-        delivery.endpoint_id,
-        delivery.stream_id,
-        delivery.version,
-        pause,
-        sealed,
-        rest,
-        longest_rest,
-    )
+    await db.execute(_SQL["postpone"], delivery.endpoint_id, delivery.stream_id, delivery.version, pause)
+    row = await db.fetchrow(_SQL["record_failure"], delivery.endpoint_id, sealed, rest, longest_rest)
     return (0, 0.0) if row is None else (row["failures"], row["seconds"])
 
 
@@ -305,7 +299,8 @@ async def find_overloaded(db: Connection, limit: int) -> list[str]:
 async def drop_dead(db: Connection, limit: int) -> None:
     """Deletes deliveries to disabled or deleted endpoints, secrets of deleted endpoints, and expired secrets."""
     await db.execute(_SQL["forget_secrets"])
-    await db.execute(_SQL["drop_deliveries"], limit)
+    if dead := [row["endpoint_id"] for row in await db.fetch(_SQL["find_dead"])]:
+        await db.execute(_SQL["drop_deliveries"], dead, limit)
     await db.execute(_SQL["drop_work"])
 
 

@@ -180,8 +180,13 @@ class IdempotencyKeys:
         The key then stands for this request with `keep`, or if the request had an effect; else for any.
         """
         if attempt.is_claimed:
-            query, seed, claimed_at = _SQL["release"], attempt.effects.seed, attempt.claimed_at
-            await self._end_claim(attempt, lambda db: db.execute(query, attempt.token, seed, claimed_at, keep))
+            seed, claimed_at = attempt.effects.seed, attempt.claimed_at
+
+            async def release(db: Connection) -> None:
+                is_bound = keep or await db.fetchval(_SQL["has_effect"], seed)
+                await db.execute(_SQL["release"], attempt.token, seed, claimed_at, is_bound)
+
+            await self._end_claim(attempt, release)
 
     async def run(self) -> None:
         """Deletes expired keys until cancelled."""

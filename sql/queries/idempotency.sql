@@ -30,12 +30,13 @@ UPDATE idempotency_keys SET body = $3 WHERE token = $1 AND seed = $2;
 UPDATE idempotency_keys SET process = NULL, status = $4, headers = $5, content = $6, sealed_headers = $7
 WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
 
+-- name: has_effect (a declared fan-out, after a request that failed)
+SELECT EXISTS (SELECT FROM idempotency_effects WHERE seed = $1);
+
 -- name: release
--- If the request had an effect, the key stays bound to it; otherwise any request may use the key.
+-- If the request had an effect ($4), the key stays bound to it; otherwise any request may use the key.
 UPDATE idempotency_keys
-SET process = NULL,
-    request = CASE WHEN $4 OR EXISTS (SELECT FROM idempotency_effects AS done WHERE done.seed = $2) THEN request END,
-    body = CASE WHEN $4 OR EXISTS (SELECT FROM idempotency_effects AS done WHERE done.seed = $2) THEN body END
+SET process = NULL, request = CASE WHEN $4::boolean THEN request END, body = CASE WHEN $4 THEN body END
 WHERE token = $1 AND seed = $2 AND claimed_at = $3 AND status IS NULL;
 
 -- name: effect

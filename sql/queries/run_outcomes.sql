@@ -8,8 +8,10 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM run_outcome_progress
 FOR UPDATE;
 
--- name: forget
-WITH no_runs AS (DELETE FROM run_outcomes)
+-- name: forget (a declared fan-out, after a restore of the database)
+DELETE FROM run_outcomes;
+
+-- name: begin (the epoch $1)
 UPDATE run_outcome_progress SET epoch = $1, next_index = 0;
 
 -- name: move

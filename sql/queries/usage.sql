@@ -8,8 +8,10 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM usage_progress
 FOR UPDATE;
 
--- name: forget
-WITH no_calls AS (DELETE FROM usage_calls), no_runs AS (DELETE FROM usage_runs)
+-- name: forget (a declared fan-out, after a restore of the database)
+WITH no_calls AS (DELETE FROM usage_calls) DELETE FROM usage_runs;
+
+-- name: begin (the epoch $1)
 UPDATE usage_progress SET epoch = $1, next_index = 0;
 
 -- name: move

@@ -96,19 +96,18 @@ FROM (
 ORDER BY due_at
 LIMIT $4;
 
--- name: record_delivery
-WITH delivered AS (DELETE FROM webhook_deliveries WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3)
+-- name: record_success
 UPDATE webhook_work SET failures = 0, failing_since = NULL, delivered_at = now(), last_error = NULL, rests_until = now()
 WHERE endpoint_id = $1 AND (failures > 0 OR delivered_at IS NULL OR delivered_at < now() - interval '5 s');
 
+-- name: postpone
+UPDATE webhook_deliveries SET attempts = attempts + 1, due_at = now() + $4 * interval '1 s'
+WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3;
+
 -- name: record_failure
-WITH later AS (
-    UPDATE webhook_deliveries SET attempts = attempts + 1, due_at = now() + $4 * interval '1 s'
-    WHERE endpoint_id = $1 AND stream_id = $2 AND version = $3
-)
 UPDATE webhook_work
-SET failures = failures + 1, failing_since = COALESCE(failing_since, now()), last_error = $5,
-    rests_until = now() + least(greatest(now() - failing_since, $6 * interval '1 s'), $7 * interval '1 s')
+SET failures = failures + 1, failing_since = COALESCE(failing_since, now()), last_error = $2,
+    rests_until = now() + least(greatest(now() - failing_since, $3 * interval '1 s'), $4 * interval '1 s')
 WHERE endpoint_id = $1
 RETURNING failures, extract(epoch FROM now() - failing_since)::float AS seconds;
 
@@ -147,12 +146,15 @@ WHERE (
     ) AS found
 ) >= $1;
 
--- name: drop_deliveries (to endpoints that are disabled or deleted)
+-- name: find_dead (endpoints that are disabled or deleted)
+SELECT endpoint_id FROM webhook_work LEFT JOIN webhook_endpoints USING (endpoint_id) WHERE enabled IS NOT TRUE;
+
+-- name: drop_deliveries (to endpoints $1, if they are disabled or deleted still)
 DELETE FROM webhook_deliveries USING (
     SELECT endpoint_id, stream_id, version
-    FROM webhook_work LEFT JOIN webhook_endpoints USING (endpoint_id) JOIN webhook_deliveries USING (endpoint_id)
-    WHERE enabled IS NOT TRUE
-    LIMIT $1
+    FROM webhook_deliveries LEFT JOIN webhook_endpoints USING (endpoint_id)
+    WHERE endpoint_id = ANY ($1::text[]) AND enabled IS NOT TRUE
+    LIMIT $2
 ) AS dropped
 WHERE webhook_deliveries.endpoint_id = dropped.endpoint_id AND webhook_deliveries.stream_id = dropped.stream_id
   AND webhook_deliveries.version = dropped.version;

@@ -8,7 +8,7 @@ import pytest
 
 from events.errors import DomainError
 from events.event_log import number_events
-from events.streams import FILE, THREAD
+from events.streams import ASSISTANT, THREAD
 from projections.mixes import MIXES, Mix, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
@@ -37,7 +37,7 @@ def test_a_mix_is_the_first_one_with_all_blocks() -> None:
     both = find_mix(THREAD, (*log, "runs.patch", "threads.modify"))
     assert both is not None
     assert "runs.patch_many" in both
-    assert find_mix(FILE, ("streams.move", "runs.patch")) is None
+    assert find_mix(ASSISTANT, ("streams.move", "runs.patch")) is None
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -155,15 +155,18 @@ async def _deliver(mirror: Mirror) -> None:
         key = ("we_1", row["stream_id"], row["version"])
         match row["version"] % 3:
             case 0:
-                await mirror.ask("webhooks", "record_failure", *key, -1.0, b"it broke", -5.0, -2.0)
+                await mirror.ask("webhooks", "postpone", *key, -1.0)
+                await mirror.ask("webhooks", "record_failure", "we_1", b"it broke", -5.0, -2.0)
             case 1:
                 await mirror.ask("webhooks", "discard", *key)
             case _:
-                await mirror.ask("webhooks", "record_delivery", *key)
+                await mirror.ask("webhooks", "discard", *key)
+                await mirror.ask("webhooks", "record_success", "we_1")
     await mirror.ask("webhooks", "release", "we_1", 2)
     for name in ("forget_secrets", "drop_work"):
         await mirror.ask("webhooks", name)
-    await mirror.ask("webhooks", "drop_deliveries", MANY)
+    await mirror.ask("webhooks", "find_dead")
+    await mirror.ask("webhooks", "drop_deliveries", ["we_1", "we_2"], MANY)
 
 
 async def test_the_log(mirror: Mirror, db: Connection) -> None:
@@ -219,6 +222,7 @@ async def test_idempotency_keys(mirror: Mirror) -> None:
             ("take", (token, seed, random.choice((None, 1, 2)), 3, now, b"r", b"b", before)),
             ("tell_body", (token, seed, b"c")),
             ("finish", (token, seed, before, 200, "{}", b"done")),
+            ("has_effect", (seed,)),
             ("release", (token, seed, before, random.random() < 0.5)),
             ("effect", ("thread_1", seed, 0)),
         ]

@@ -91,12 +91,17 @@ def finish(
     yield from ()
 
 
+@twin("idempotency", "has_effect")
+def has_effect(session: Session, seed: bytes) -> Iterator[Row]:
+    yield {"exists": any(key[1] == seed for key in session.store.effects)}
+
+
 @twin("idempotency", "release")
-def release(session: Session, token: bytes, seed: bytes, claimed_at: datetime, keep: bool) -> Iterator[Row]:
+def release(session: Session, token: bytes, seed: bytes, claimed_at: datetime, is_bound: bool) -> Iterator[Row]:
     row = session.store.keys.get(token)
     if row is not None and (row["seed"], row["claimed_at"], row["status"]) == (seed, claimed_at, None):
         row["process"] = None
-        if not keep and all(key[1] != seed for key in session.store.effects):
+        if not is_bound:
             row.update(request=None, body=None)
     yield from ()
 

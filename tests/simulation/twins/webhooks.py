@@ -94,10 +94,9 @@ def find_due(session: Session, endpoint_id: str, except_for: Sequence[str], wind
         yield columns(row, "stream_id", "version", "attempts")
 
 
-@twin("webhooks", "record_delivery")
-def record_delivery(session: Session, endpoint_id: str, stream_id: str, version: int) -> Iterator[Row]:
+@twin("webhooks", "record_success")
+def record_success(session: Session, endpoint_id: str) -> Iterator[Row]:
     now = session.store.now()
-    session.store.deliveries.pop((endpoint_id, stream_id, version), None)
     work = session.store.work.get(endpoint_id)
     if work is not None:
         delivered_at = work["delivered_at"]
@@ -106,24 +105,21 @@ def record_delivery(session: Session, endpoint_id: str, stream_id: str, version:
     yield from ()
 
 
-@twin("webhooks", "record_failure")
-def record_failure(
-    session: Session,
-    endpoint_id: str,
-    stream_id: str,
-    version: int,
-    pause: float,
-    error: bytes,
-    rest: float,
-    longest_rest: float,
-) -> Iterator[Row]:
-    now = session.store.now()
+@twin("webhooks", "postpone")
+def postpone(session: Session, endpoint_id: str, stream_id: str, version: int, pause: float) -> Iterator[Row]:
     delivery = session.store.deliveries.get((endpoint_id, stream_id, version))
     if delivery is not None:
-        delivery.update(attempts=delivery["attempts"] + 1, due_at=now + timedelta(seconds=pause))
+        due_at = session.store.now() + timedelta(seconds=pause)
+        delivery.update(attempts=delivery["attempts"] + 1, due_at=due_at)
+    yield from ()
+
+
+@twin("webhooks", "record_failure")
+def record_failure(session: Session, endpoint_id: str, error: bytes, rest: float, longest_rest: float) -> Iterator[Row]:
+    now = session.store.now()
     work = session.store.work.get(endpoint_id)
     if work is not None:
-        # greatest() ignores null: the first failure rests for $6 seconds.
+        # greatest() ignores null: the first failure rests for $3 seconds.
         failing = 0.0 if work["failing_since"] is None else (now - work["failing_since"]).total_seconds()
         seconds = min(max(failing, rest), longest_rest)
         since = work["failing_since"] or now
@@ -161,10 +157,19 @@ def forget_secrets(session: Session) -> Iterator[Row]:
     yield from ()
 
 
+def _is_dead(session: Session, endpoint_id: str) -> bool:
+    endpoint = _endpoint(session, endpoint_id)
+    return endpoint is None or not endpoint["enabled"]
+
+
+@twin("webhooks", "find_dead")
+def find_dead(session: Session) -> Iterator[Row]:
+    yield from ({"endpoint_id": id} for id in session.store.work if _is_dead(session, id))
+
+
 @twin("webhooks", "drop_deliveries")
-def drop_deliveries(session: Session, limit: int) -> Iterator[Row]:
-    endpoints = {id: _endpoint(session, id) for id in session.store.work}
-    dead = {id for id, endpoint in endpoints.items() if endpoint is None or not endpoint["enabled"]}
+def drop_deliveries(session: Session, endpoint_ids: Sequence[str], limit: int) -> Iterator[Row]:
+    dead = {id for id in endpoint_ids if _is_dead(session, id)}
     for key in [key for key in session.store.deliveries if key[0] in dead][:limit]:
         del session.store.deliveries[key]
     yield from ()
