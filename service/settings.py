@@ -35,6 +35,8 @@ class Settings(BaseSettings):
 
     database_url: SecretStr | None = Field(None, description="PostgreSQL 15+ with pgvector ≥ 0.8; default: embedded")
     database_direct_url: SecretStr | None = Field(None, description="The same database past a pooler")
+    read_url: SecretStr | None = Field(None, description="A replica of the database, for GETs that may be a little old")
+    read_max_lag_s: float = Field(5.0, ge=0.5, le=3600, description="Seconds that it may be behind")
     database_wait_s: float = Field(60.0, ge=0, le=3600, description="Seconds that a start waits for the database")
     data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")
@@ -197,7 +199,7 @@ class Settings(BaseSettings):
         """The places that get checkpoints."""
         return _split_list(self.log_push.get_secret_value() if self.log_push is not None else "")
 
-    @field_validator("database_url", "database_direct_url")
+    @field_validator("database_url", "database_direct_url", "read_url")
     @classmethod
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):

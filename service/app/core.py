@@ -6,16 +6,21 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from events.clock import Clock
+from events.envelope import RecordedEvent
 from events.ids import IdSource
+from events.thread.events import ThreadEvent
+from events.thread.state import ThreadState
+from events.vector_store.events import VectorStoreEvent
 from service.access.control import AccessControl
 from service.access.lifespan import access_lifespan
 from service.audit.attesters import Attester
 from service.audit.pushes import PushTarget, open_targets
 from service.audit.signing_key import KeySource, Signer, open_signer
 from service.audit.witnesses import open_witnesses
-from service.database import Pool, close_pool, connect, open_pool, wait_until_reachable
+from service.database import Pool, ReadReplica, close_pool, connect, open_pool, open_replica, wait_until_reachable
 from service.embedded.data_dir import default_data_dir
 from service.embedded.postgres_roles import SERVICE_ROLE
 from service.errors import StartupError
@@ -55,7 +60,10 @@ class Upstreams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Core:
-    """The parts that all others share. `direct_url` is the database's without a pooler, for connections with state."""
+    """The parts that all others share. `direct_url` is the database's without a pooler, for connections with state.
+
+    `replica` is None unless the settings name one.
+    """
 
     direct_url: str
     clock: Clock
@@ -66,6 +74,7 @@ class Core:
     blobs: Blobs
     model: Router
     pool: Pool
+    replica: ReadReplica | None
     feed: Feed
     writer: Writer
     instruments: Instruments
@@ -75,6 +84,8 @@ class Core:
     def break_off(self) -> None:
         """Closes all connections to the database at once. Work that waits for them fails."""
         self.pool.terminate()
+        if self.replica is not None:
+            self.replica.pool.terminate()
         self.peers.break_off()
 
 
@@ -110,6 +121,7 @@ async def open_core(
     await check_blob_marker(pool, blobs, place=settings.blobs or str(folder), new_marker=ids.token(16))
     feed = Feed()
     await enter(background(feed.run(pool)))
+    replica = await _open_replica(stack, settings, pool, feed, member)
     direct = settings.database_direct_url
     direct_url = direct.get_secret_value() if direct else upstreams.database_url
     return Core(
@@ -122,6 +134,7 @@ async def open_core(
         blobs=blobs,
         model=model,
         pool=pool,
+        replica=replica,
         feed=feed,
         writer=Writer(pool, feed, clock=clock, ids=ids),
         instruments=await enter(telemetry_lifespan(feed)),
@@ -138,6 +151,38 @@ async def open_core(
         ),
         peers=await enter(peers_lifespan(direct_url, feed, pool, ids=ids, is_alone=member.is_alone)),
     )
+
+
+class _WrittenProjects:
+    """Notes the projects of the events of this process, so that no read from the replica lacks them."""
+
+    def __init__(self, replica: ReadReplica) -> None:
+        self._replica = replica
+
+    def on_thread_append(
+        self, thread_id: str, recorded: Sequence[RecordedEvent[ThreadEvent]], state: ThreadState
+    ) -> None:
+        self._note(recorded)
+
+    def on_store_append(self, store_id: str, recorded: Sequence[RecordedEvent[VectorStoreEvent]]) -> None:
+        self._note(recorded)
+
+    def _note(self, recorded: Sequence[RecordedEvent[Any]]) -> None:
+        if recorded:
+            self._replica.note_write(recorded[0].project_id)
+
+
+async def _open_replica(
+    stack: AsyncExitStack, settings: Settings, pool: Pool, feed: Feed, member: Membership
+) -> ReadReplica | None:
+    if settings.read_url is None:
+        return None
+    url, max_lag_s = settings.read_url.get_secret_value(), settings.read_max_lag_s
+    replica = await stack.enter_async_context(open_replica(url, pool, max_lag_s=max_lag_s, max_size=member.pool_size))
+    projects = _WrittenProjects(replica)
+    feed.listen_to_threads(projects)
+    feed.listen_to_stores(projects)
+    return replica
 
 
 def _log_key(settings: Settings) -> KeySource:

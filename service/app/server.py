@@ -176,7 +176,7 @@ async def _open_services(
         run_checks=run_checks.ended,
     )
     services = Services(
-        log=EventLog(writer=writer, pool=pool, feed=core.feed, clock=clock, ids=ids),
+        log=EventLog(writer=writer, pool=pool, replica=core.replica, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
         acts=acts,
         blobs=core.blobs,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 
 import asyncpg
@@ -12,6 +14,7 @@ import sql
 from service.database.connection_queue import mark_background_work, mark_request
 from service.database.errors import DATABASE_ERRORS, DatabaseBusy
 from service.database.pool import Pool
+from service.database.replica import ReadReplica, replica_lifespan
 from service.database.sealed_connection import SealedConnection
 from service.errors import StartupError, describe_connection_error
 from service.secrets.stream_keys import StreamKeys
@@ -22,12 +25,14 @@ __all__ = [
     "DATABASE_ERRORS",
     "DatabaseBusy",
     "Pool",
+    "ReadReplica",
     "close_pool",
     "connect",
     "healthy",
     "mark_background_work",
     "mark_request",
     "open_pool",
+    "open_replica",
     "wait_until_reachable",
 ]
 
@@ -91,6 +96,19 @@ async def open_pool(url: str, max_size: int | None = None) -> Pool:
     pool = Pool(partial(_open_connection, url, StreamKeys()), min_size=POOL_MIN, max_size=max_size or POOL_MAX)
     await pool.open()
     return pool
+
+
+@asynccontextmanager
+async def open_replica(
+    url: str, primary: Pool, *, max_lag_s: float, max_size: int | None = None
+) -> AsyncIterator[ReadReplica]:
+    """Yields the replica at the URL, which may be unreachable, also at the start. Its pool is closed at the end."""
+    pool = Pool(partial(_open_connection, url, StreamKeys()), min_size=0, max_size=max_size or POOL_MAX)
+    try:
+        async with replica_lifespan(primary, pool, max_lag_s=max_lag_s) as replica:
+            yield replica
+    finally:
+        await close_pool(pool)
 
 
 async def close_pool(pool: Pool) -> None:

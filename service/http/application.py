@@ -10,6 +10,7 @@ from service.http.context import BODIES, ROUTE_TABLE
 from service.http.errors import map_errors
 from service.http.idempotency import idempotent
 from service.http.middleware import authenticate, check_version, identify
+from service.http.replica_reads import read_replica
 from service.http.responses import send_added_headers
 from service.http.route import LARGE_BODY
 from service.http.routes import ROUTES
@@ -22,7 +23,8 @@ from service.http.tracing import Traces, tracing_middleware
 def make_app(services: Services, traces: Traces | None) -> web.Application:
     """Returns the application. Requests have spans if there are `traces`."""
     app = web.Application(
-        middlewares=[identify, map_errors, authenticate, idempotent, check_version], client_max_size=LARGE_BODY.bytes
+        middlewares=[identify, map_errors, authenticate, idempotent, check_version, read_replica],
+        client_max_size=LARGE_BODY.bytes,
     )
     if traces is not None:
         app.middlewares.insert(1, tracing_middleware(traces))

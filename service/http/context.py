@@ -15,6 +15,7 @@ from events.installation import INSTALLATION_PROJECT
 from events.streams import StreamType
 from projections.keys import ApiKey
 from service.access.signed_tokens import Grant
+from service.database import Pool
 from service.http.body_budget import BodyReader, HeldBytes
 from service.http.route import Route
 from service.http.routing import RouteTable
@@ -55,13 +56,17 @@ GRANT: web.RequestKey[Grant] = web.RequestKey("grant", Grant)
 ADDED_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("added_headers", dict)
 
 
+# The pool of the replica, if the request reads there.
+REPLICA: web.RequestKey[Pool] = web.RequestKey("replica", Pool)
+
+
 def writer(request: web.Request) -> Writer:
     return request.app[LOG].writer
 
 
 def connection(request: web.Request) -> AbstractAsyncContextManager[Connection]:
-    """Returns a connection of the pool, for reading; it is returned to the pool at the end of the context."""
-    return request.app[LOG].pool.acquire()
+    """Returns a connection for reading; it is returned to its pool at the end of the context."""
+    return (request.get(REPLICA) or request.app[LOG].pool).acquire()
 
 
 def wire(request: web.Request) -> Wire:

@@ -174,6 +174,11 @@ class Route:
         return f"{self.method} {self.plain_path}"
 
     @property
+    def can_be_old(self) -> bool:
+        """Whether the answer may come from a replica: it shows objects of views, which `at` shows as they were."""
+        return self.past is not None
+
+    @property
     def plain_path(self) -> str:
         """The path without the regular expressions of its parameters."""
         return _PATTERN.sub(r"{\1}", self.path)

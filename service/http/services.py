@@ -18,7 +18,7 @@ from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
 from service.audit.sequencer import Sequencer
 from service.console.sessions import Sessions
-from service.database import Pool
+from service.database import Pool, ReadReplica
 from service.feed import Feed
 from service.forks.forks import Forks
 from service.idempotency.keys import IdempotencyKeys
@@ -39,10 +39,14 @@ from service.writer import Writer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventLog:
-    """The log of events: the writer appends to it, the pool reads its views, and the feed follows it."""
+    """The log of events: the writer appends to it, the pool reads its views, and the feed follows it.
+
+    `replica` serves reads of the views that may be a little old; None if there is none.
+    """
 
     writer: Writer
     pool: Pool
+    replica: ReadReplica | None
     feed: Feed
     clock: Clock
     ids: IdSource

@@ -1,0 +1,133 @@
+"""A replica of the database, for reads that may be a little old (docs/scaling.md, "Reads from a replica").
+
+Its age is measured by positions in the log of Postgres, not by clocks of two machines. Every POLL_S seconds this
+process notes the time, asks the primary for the position at which it writes, and then the replica for the position up
+to which it has replayed. Once the replica has passed the position of a sample, it has everything that was committed
+before the time of that sample.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from time import monotonic
+
+import asyncpg
+import structlog
+
+import sql
+from service.database.errors import DATABASE_ERRORS
+from service.database.pool import Pool
+
+log = structlog.get_logger()
+
+# Seconds between two samples.
+POLL_S = 0.2
+# Seconds that the primary or the replica may take for a sample. A replica that hangs serves no reads after that time.
+SAMPLE_S = 2.0
+# Projects whose last writes are kept one by one. If there are more, the last write of any of them counts for all.
+MAX_PROJECTS = 10_000
+
+_SQL = sql.queries("replica")
+
+
+class ReplicaUnfit(Exception):
+    """The database at the URL is no replica of the primary, or no longer. The message says why."""
+
+
+class ReadReplica:
+    """The pool of a replica, and the time up to which it has everything that was committed.
+
+    A read of a project may go to the replica if the replica is at most `max_lag_s` seconds behind, and has all that
+    this process wrote for the project. Times are those of the monotonic clock.
+    """
+
+    def __init__(self, primary: Pool, pool: Pool, *, max_lag_s: float) -> None:
+        self.pool = pool
+        self.max_lag_s = max_lag_s
+        self._primary = primary
+        self._samples: deque[tuple[float, int]] = deque(maxlen=round(max_lag_s / POLL_S) + 2)
+        self._complete_until: float | None = None
+        self._writes: dict[str, float] = {}
+        self._write_of_any = 0.0
+        self._is_known = False
+        self._problem: str | None = None
+
+    @property
+    def lag_s(self) -> float | None:
+        """The seconds by which the replica may be behind; None if it is not known, so that nothing is read there."""
+        return None if self._complete_until is None else monotonic() - self._complete_until
+
+    def can_serve(self, project_id: str) -> bool:
+        """Whether a read of the project may go to the replica now."""
+        until, lag_s = self._complete_until, self.lag_s
+        if until is None or lag_s is None or lag_s > self.max_lag_s:
+            return False
+        return until >= self._writes.get(project_id, self._write_of_any)
+
+    def note_write(self, project_id: str) -> None:
+        """Notes that this process has just committed something for the project."""
+        now = monotonic()
+        if len(self._writes) >= MAX_PROJECTS and project_id not in self._writes:
+            self._writes.clear()
+            self._write_of_any = now
+        self._writes[project_id] = now
+
+    def report_failure(self, error: BaseException) -> None:
+        """Stops reads from the replica until the next good sample."""
+        self._complete_until = None
+        self._note_problem(f"a read failed: {str(error) or type(error).__name__}")
+
+    async def run(self) -> None:
+        """Takes samples until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(SAMPLE_S):
+                    await self._sample()
+            except (*DATABASE_ERRORS, asyncpg.PostgresError, TimeoutError, ReplicaUnfit) as error:
+                # The next sample of the same server may be of another one: of a new replica, or after a promotion.
+                self._complete_until, self._is_known = None, False
+                self._samples.clear()
+                self._note_problem(str(error) or type(error).__name__)
+            await asyncio.sleep(POLL_S)
+
+    async def _sample(self) -> None:
+        began = monotonic()
+        position = await self._primary.fetchval(_SQL["written"])
+        if not self._is_known:
+            await self._check_origin()
+        self._samples.append((began, position))
+        row = await self.pool.fetchrow(_SQL["replayed"])
+        assert row is not None
+        if not row["is_replica"]:
+            raise ReplicaUnfit("it is not in recovery: it was promoted, or never was a replica")
+        while self._samples and self._samples[0][1] <= (row["position"] or 0):
+            self._complete_until, _ = self._samples.popleft()
+        if self._problem is not None and (self.lag_s or self.max_lag_s) < self.max_lag_s:
+            self._problem = None
+            log.info("read_replica_recovered")
+
+    async def _check_origin(self) -> None:
+        """Raises ReplicaUnfit if the replica has the log of another installation."""
+        if await self.pool.fetchval(_SQL["origin"]) != await self._primary.fetchval(_SQL["origin"]):
+            raise ReplicaUnfit("it is the database of another installation")
+        self._is_known = True
+
+    def _note_problem(self, problem: str) -> None:
+        if self._problem is None:
+            log.warning("read_replica_lost", reason=problem)
+        self._problem = problem
+
+
+@asynccontextmanager
+async def replica_lifespan(primary: Pool, pool: Pool, *, max_lag_s: float) -> AsyncIterator[ReadReplica]:
+    """Yields the replica while its samples are taken. It may be unreachable, also at the start."""
+    replica = ReadReplica(primary, pool, max_lag_s=max_lag_s)
+    sampling = asyncio.create_task(replica.run())
+    try:
+        yield replica
+    finally:
+        sampling.cancel()
+        await asyncio.wait({sampling})
