@@ -27,6 +27,7 @@ SELECT create_distributed_table('live_deltas', 'thread_id', colocate_with => 'st
 SELECT create_distributed_table('usage_runs', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('usage_calls', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('run_outcomes', 'thread_id', colocate_with => 'streams');
+SELECT create_distributed_table('imported_runs', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('uploads', 'upload_id', colocate_with => 'streams');
 SELECT create_distributed_table('upload_parts', 'upload_id', colocate_with => 'streams');
 SELECT create_distributed_table('vector_stores', 'store_id', colocate_with => 'streams');
@@ -72,6 +73,7 @@ SELECT citus_add_local_table_to_metadata('blob_store');
 SELECT citus_add_local_table_to_metadata('signing_keys');
 SELECT citus_add_local_table_to_metadata('usage_progress');
 SELECT citus_add_local_table_to_metadata('run_outcome_progress');
+SELECT citus_add_local_table_to_metadata('imported_run_progress');
 SELECT citus_add_local_table_to_metadata('view_generations');
 SELECT citus_add_local_table_to_metadata('view_rebuilds');
 SELECT citus_add_local_table_to_metadata('pending_rebuilds');

@@ -8,8 +8,10 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM imported_run_progress
 FOR UPDATE;
 
--- name: forget
-WITH no_runs AS (DELETE FROM imported_runs)
+-- name: forget (a declared fan-out, after a restore of the database)
+DELETE FROM imported_runs;
+
+-- name: begin (the epoch $1)
 UPDATE imported_run_progress SET epoch = $1, next_index = 0;
 
 -- name: move

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from events.envelope import Origin
 from events.thread.commands import ModifyThread
 from service.database import open_pool
 from service.writer import Writer
-from tests.client import Answer, Client
+from tests.client import WAIT_S, Answer, Client
 from tests.clock import WallClock
 from tests.fake_search_engine import FakeSearchEngine
 from tests.fixtures.postgres import postgres_folder
@@ -57,9 +58,10 @@ def _is_of_replica(answer: Answer) -> bool:
 
 async def _until(client: Client, path: str, *, replica: bool) -> Answer:
     """Reads until the answer comes from the replica, or from the primary."""
-    while _is_of_replica(answer := await client.call("GET", path)) is not replica:
-        assert answer.status == 200
-    return answer
+    async with asyncio.timeout(WAIT_S):
+        while _is_of_replica(answer := await client.call("GET", path)) is not replica:
+            assert answer.status == 200
+        return answer
 
 
 async def _thread(site: Site) -> Any:

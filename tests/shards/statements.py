@@ -37,13 +37,19 @@ class Occurrence:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The tables that a statement names, those that it writes, the columns and the functions that it uses."""
+    """The tables that a statement names, those that it writes, the columns and the functions that it uses.
+
+    `notifications` are the parameters of channel and payload of each notification. `arrays` are the parameters of each
+    `unnest`, whose elements belong together. `kinds` are the types of its parts by the parser.
+    """
 
     occurrences: Sequence[Occurrence]
     writes: frozenset[str]
     columns: frozenset[str]
     functions: frozenset[str]
     notifications: Sequence[tuple[int, int]]
+    arrays: Sequence[Sequence[int]]
+    kinds: frozenset[str]
 
     def of_kind(self, kind: str, placements: Mapping[str, Placement]) -> list[Occurrence]:
         """Returns the occurrences of tables that are placed so."""
@@ -101,6 +107,7 @@ class _Reader:
         self.columns: set[str] = set()
         self.functions: set[str] = set()
         self.notifications: list[tuple[int, int]] = []
+        self.arrays: list[list[int]] = []
         self._read_already = set[int]()
 
     def occurrence(self, table: str, number: int) -> Occurrence:
@@ -227,6 +234,8 @@ class _Reader:
             return _Entry(alias, _rename(scope.ctes[name], _names(item.alias)))
         if name in self._views:
             return _Entry(alias, self.read(self._views[name], _Scope({})))
+        if item.schemaname == "search":
+            name = "vectors"  # a partition, of one embedding model
         if name not in self._tables:  # a catalog of PostgreSQL
             return _Entry(alias, [])
         self._numbers += 1
@@ -240,6 +249,7 @@ class _Reader:
         terms: list[Term | None] = []
         if _kind(call) == "FuncCall" and call.funcname[-1].sval == "unnest":
             terms = [_element(self._term(argument, scope)) for argument in call.args]
+            self.arrays.append([term[1] for term in terms if term is not None])
         alias = item.alias.aliasname if item.alias is not None else ""
         if not names:
             names = [alias] if len(terms) <= 1 else [f"{alias}{place}" for place in range(len(terms))]
@@ -322,14 +332,17 @@ class _Reader:
 def read_statement(text: str, catalog: Catalog, placements: Mapping[str, Placement]) -> Statement:
     """Returns what the statement does."""
     reader = _Reader(catalog, placements)
-    for parsed in pglast.parse_sql(text):
-        reader.read(parsed.stmt, _Scope({}))
+    parts = [parsed.stmt for parsed in pglast.parse_sql(text)]
+    for part in parts:
+        reader.read(part, _Scope({}))
     return Statement(
         occurrences=[reader.occurrence(table, number) for table, number in reader.occurrences],
         writes=frozenset(reader.writes),
         columns=frozenset(reader.columns),
         functions=frozenset(reader.functions),
         notifications=reader.notifications,
+        arrays=reader.arrays,
+        kinds=frozenset(_kind(part) for part in parts),
     )
 
 
