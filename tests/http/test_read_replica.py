@@ -98,11 +98,10 @@ async def test_a_header_asks_for_the_primary(site: Site) -> None:
 
 async def test_a_client_sees_its_own_writes(site: Site) -> None:
     path = f"/threads/{(await _thread(site))['id']}"
-    await site.replica.execute("SELECT pg_wal_replay_pause()")
-    await site.client.post(path, {"metadata": {"n": "2"}})
-    answer = await site.client.call("GET", path)
-    assert (answer.body["metadata"], _is_of_replica(answer)) == ({"n": "2"}, False)
-    await site.replica.execute("SELECT pg_wal_replay_resume()")
+    async with site.replica.paused():
+        await site.client.post(path, {"metadata": {"n": "2"}})
+        answer = await site.client.call("GET", path)
+        assert (answer.body["metadata"], _is_of_replica(answer)) == ({"n": "2"}, False)
     assert (await _until(site.client, path, replica=True)).body["metadata"] == {"n": "2"}
 
 
@@ -110,35 +109,33 @@ async def test_the_end_of_a_run_is_never_older_than_its_stream(site: Site) -> No
     """No request follows the append of the run's end, but the process has made it."""
     site.model.script(says("Whole"))
     thread, assistant = await _thread(site), await site.client.post("/assistants", {"model": "m"})
-    await site.replica.execute("SELECT pg_wal_replay_pause()")
-    body = {"assistant_id": assistant["id"], "stream": True}
-    frames = [frame async for frame in site.client.stream(f"/threads/{thread['id']}/runs", body)]
-    run = next(frame.data for frame in frames if frame.event == "thread.run.completed")
-    assert await site.client.get(f"/threads/{thread['id']}/runs/{run['id']}") == run
-    await site.replica.execute("SELECT pg_wal_replay_resume()")
+    await site.client.post(f"/threads/{thread['id']}/messages", {"role": "user", "content": "Hi"})
+    async with site.replica.paused():
+        body = {"assistant_id": assistant["id"], "stream": True}
+        frames = [frame async for frame in site.client.stream(f"/threads/{thread['id']}/runs", body)]
+        run = next(frame.data for frame in frames if frame.event == "thread.run.completed")
+        assert await site.client.get(f"/threads/{thread['id']}/runs/{run['id']}") == run
 
 
 async def test_a_replica_that_lags_is_read_within_the_bound(site: Site) -> None:
     thread = await _thread(site)
     path = f"/threads/{thread['id']}"
-    await site.replica.execute("SELECT pg_wal_replay_pause()")
-    await _modify_elsewhere(site, thread["id"], "2")
-    old = await site.client.call("GET", path)
-    if _is_of_replica(old):  # else this machine took longer than the bound
-        assert old.body["metadata"] == {"n": "1"}
-    new = await _until(site.client, path, replica=False)
-    assert new.body["metadata"] == {"n": "2"}
-    await site.replica.execute("SELECT pg_wal_replay_resume()")
+    async with site.replica.paused():
+        await _modify_elsewhere(site, thread["id"], "2")
+        old = await site.client.call("GET", path)
+        if _is_of_replica(old):  # else this machine took longer than the bound
+            assert old.body["metadata"] == {"n": "1"}
+        new = await _until(site.client, path, replica=False)
+        assert new.body["metadata"] == {"n": "2"}
     assert (await _until(site.client, path, replica=True)).body["metadata"] == {"n": "2"}
 
 
 async def test_an_object_that_the_replica_lacks_comes_from_the_primary(site: Site) -> None:
     origin = await _origin(site, (await _thread(site))["id"])
-    await site.replica.execute("SELECT pg_wal_replay_pause()")
-    await make_thread(site.elsewhere, "thread_elsewhere", "one", origin=origin)
-    answer = await site.client.call("GET", "/threads/thread_elsewhere")
-    assert (answer.status, _is_of_replica(answer)) == (200, False)
-    await site.replica.execute("SELECT pg_wal_replay_resume()")
+    async with site.replica.paused():
+        await make_thread(site.elsewhere, "thread_elsewhere", "one", origin=origin)
+        answer = await site.client.call("GET", "/threads/thread_elsewhere")
+        assert (answer.status, _is_of_replica(answer)) == (200, False)
 
 
 async def test_a_replica_that_is_away_is_not_missed(site: Site) -> None:
