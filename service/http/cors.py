@@ -26,6 +26,7 @@ MAX_HEADERS = 64
 EXPOSED = ", ".join(
     (
         "everthread-fork-origin",
+        "everthread-read",
         "idempotent-replayed",
         "openai-organization",
         "openai-poll-after-ms",

@@ -23,7 +23,7 @@ import asyncpg
 import service.database
 from service.database.sealed_connection import SealedConnection
 from service.secrets.stream_keys import StreamKeys
-from sql import sealed_result
+from sql import sealed_results
 from sql.connection import Connection
 from tests.shards.catalog import Catalog, read_catalog
 from tests.shards.statements import Occurrence, Statement, read_statement
@@ -99,9 +99,10 @@ class RoutedConnection:
     # -- statements
 
     async def fetch(self, query: str, *args: Any, timeout: float | None = None) -> Any:
-        rows = [row for part in await self._send("fetch", query, args, timeout) for row in part]
-        result = sealed_result(query)
-        return rows if result is None or not rows else await SealedConnection.open(cast(Any, self), result, rows, args)
+        rows: Any = [row for part in await self._send("fetch", query, args, timeout) for row in part]
+        for result in sealed_results(query) if rows else ():
+            rows = await SealedConnection._open(cast(Any, self), result, rows, args)
+        return rows
 
     async def fetchrow(self, query: str, *args: Any, timeout: float | None = None) -> Any:
         rows = await self.fetch(query, *args, timeout=timeout)
@@ -109,6 +110,8 @@ class RoutedConnection:
 
     async def fetchval(self, query: str, *args: Any, column: int = 0, timeout: float | None = None) -> Any:
         row = await self.fetchrow(query, *args, timeout=timeout)
+        if row is not None and (results := sealed_results(query)):
+            return row[results[0].columns[0]]
         return None if row is None else tuple(row.values())[column]
 
     async def execute(self, query: str, *args: Any, timeout: float | None = None) -> str:
