@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from events.envelope import RecordedEvent
+from events.envelope import RecordedEvent, classes_of
 from events.errors import NotFound
 from events.object_changes import imported_run, initial_run, run_patch
 from events.objects import Run
@@ -49,6 +49,7 @@ _PatchOnly = (
     | e.RunRequiresAction
     | e.RunCancelling
 )
+_PATCH_ONLY = classes_of(_PatchOnly)
 
 
 @dataclass(slots=True)
@@ -67,7 +68,13 @@ def run_changes(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> dict[str, RunC
     for recorded in batch:
         run_id = getattr(recorded.event, "run_id", None)
         if run_id is not None:
-            _change(changes.setdefault(run_id, RunChange()), recorded)
+            change = changes.get(run_id)
+            if change is None:
+                change = changes[run_id] = RunChange()
+            if type(recorded.event) in _PATCH_ONLY:
+                _add_patch(change, recorded)
+            else:
+                _change(change, recorded)
     return changes
 
 
@@ -85,6 +92,10 @@ def _change(change: RunChange, recorded: RecordedEvent[e.ThreadEvent]) -> None:
             return
         case _:
             _ignored: _PatchOnly = recorded.event
+    _add_patch(change, recorded)
+
+
+def _add_patch(change: RunChange, recorded: RecordedEvent[e.ThreadEvent]) -> None:
     patch = run_patch(recorded)
     if patch is not None:
         change.patches.append(dump(patch))
@@ -113,7 +124,7 @@ def _imports(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[RowOperation
     new = [
         (recorded.version, imported_run(recorded))  # type: ignore[arg-type]
         for recorded in batch
-        if isinstance(recorded.event, e.RunImported)
+        if type(recorded.event) is e.RunImported
     ]
     bodies = [dump_settings(run) for _, run in new]
     operations = []

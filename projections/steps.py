@@ -86,7 +86,7 @@ def _imports(batch: Sequence[RecordedEvent[e.ThreadEvent]]) -> list[RowOperation
     new = [
         (recorded.version, imported_step(recorded))  # type: ignore[arg-type]
         for recorded in batch
-        if isinstance(recorded.event, e.StepImported)
+        if type(recorded.event) is e.StepImported
     ]
     bodies = [dump(step) for _, step in new]
     operations = []

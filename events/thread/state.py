@@ -133,7 +133,7 @@ def run_positions(batch: Sequence[RecordedEvent[e.ThreadEvent]], before: ThreadS
     unfinished = [before.run] if before.run is not None else []
     positions = {run.id: run.position for run in (*unfinished, *(waiting.run for waiting in before.waiting))}
     return positions | {
-        recorded.event.run_id: recorded.version for recorded in batch if isinstance(recorded.event, e.RunCreated)
+        recorded.event.run_id: recorded.version for recorded in batch if type(recorded.event) is e.RunCreated
     }
 
 
@@ -151,11 +151,17 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
     """Returns the state after an event. Raises IllegalTransition if the log breaks the table of statuses."""
     if not state.waiting and type(recorded.event) in _OF_ACTIVE_RUN:
         return _evolve_active(state, recorded)
-    match recorded.event:
+    match recorded.event:  # the most frequent events first: a class that does not match takes 150 ns
+        case e.MessageAdded(role=role):
+            return replace(state, user_messages=state.user_messages + (role == "user"))
+        case e.RunCreated(lifetime=None) as created:
+            return replace(
+                state, run=replace(_initial_run(created, recorded.version), earlier_tool_calls=state.tool_calls)
+            )
+        case e.MessageWritten() | e.ThreadModified() | e.ThreadForked() | e.MessageModified():
+            return state
         case e.ThreadCreated():
             return replace(state, exists=True)
-        case e.ThreadModified() | e.ThreadForked() | e.MessageModified() | e.MessageWritten():
-            return state
         case e.RunModified() | e.RunReviewed():
             return state
         case e.MessageImported(role=role):
@@ -166,14 +172,8 @@ def evolve(state: ThreadState, recorded: RecordedEvent[e.ThreadEvent]) -> Thread
             return replace(state, tool_calls=state.tool_calls + count_hosted_calls(imported))
         case e.ThreadDeleted():
             return ThreadState(id=state.id)
-        case e.MessageAdded(role=role):
-            return replace(state, user_messages=state.user_messages + (role == "user"))
         case e.MessageDeleted(role=role):
             return replace(state, user_messages=max(0, state.user_messages - (role == "user")))
-        case e.RunCreated(lifetime=None) as created:
-            return replace(
-                state, run=replace(_initial_run(created, recorded.version), earlier_tool_calls=state.tool_calls)
-            )
         case e.RunCreated(lifetime=int(lifetime)) as created:
             return replace(
                 state, waiting=(*state.waiting, WaitingRun(_initial_run(created, recorded.version), lifetime))

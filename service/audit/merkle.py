@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256(b"").digest()
+# A copy of a hash that has begun takes half the time of a new one, for which OpenSSL looks up the algorithm.
+_NODE_HASH = sha256(b"\x01")
 
 
 class Node(NamedTuple):
@@ -41,7 +43,9 @@ def hash_entry(entry: bytes) -> bytes:
 
 def hash_children(left: bytes, right: bytes) -> bytes:
     """Returns the hash of an inner node (RFC 6962, section 2.1)."""
-    return sha256(b"\x01" + left + right).digest()
+    hashed = _NODE_HASH.copy()
+    hashed.update(left + right)
+    return hashed.digest()
 
 
 def complete_subtrees(leaves: LeafRange) -> list[Node]:

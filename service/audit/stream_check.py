@@ -50,6 +50,7 @@ class StreamCheck:
             for append in sequenced
             for place in range(append.count)
         }
+        self._last_logged = max((append.last_version for append in sequenced if append.count), default=0)
         self._version = 0
         # The leaves that the next event may follow: the stored one, and that in the log. A difference is a fault of its
         # own.
@@ -102,7 +103,7 @@ class StreamCheck:
         if not self.has_faults and not self.is_erased:
             self._project()
         head, last = self._head, self._version
-        logged = max(self._logged, default=0)
+        logged = self._last_logged
         if logged > last:
             self._report(last + 1, f"the stream was truncated: the log has its versions up to {logged}")
         elif head["version"] > last:
