@@ -57,6 +57,12 @@ class Bench:
         return {target.name: target for target in (self.floor, self.relay, self.everthread)}
 
 
+def leave_main_out() -> None:
+    """Keeps worker processes from importing the main module again: it is a large script here, a small one otherwise."""
+    main = sys.modules["__main__"]
+    main.__spec__, main.__file__ = None, None
+
+
 @contextmanager
 def temporary_home() -> Iterator[Path]:
     """Makes a folder that the user of the embedded Postgres may enter, and deletes it at the end."""

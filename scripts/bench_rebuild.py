@@ -21,7 +21,7 @@ from rich.table import Table
 
 from projections.row_store.tables import PRIMARY_KEYS
 from scripts.bench_postgres import BenchPostgres
-from scripts.bench_processes import temporary_home
+from scripts.bench_processes import leave_main_out, temporary_home
 from scripts.bench_verify import CORES, GOAL, READ_ROWS, Rates, fill
 from service.database import connect
 from service.migrations import prepare_database
@@ -95,6 +95,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--processes", type=int, default=CORES)
     given = parser.parse_args()
+    leave_main_out()
     with temporary_home() as home:
         uvloop.run(bench(given, home))
 

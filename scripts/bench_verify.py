@@ -27,7 +27,7 @@ from rich.table import Table
 
 from projections.row_store.tables import PRIMARY_KEYS
 from scripts.bench_postgres import BenchPostgres
-from scripts.bench_processes import temporary_home
+from scripts.bench_processes import leave_main_out, temporary_home
 from service.audit.sequencer import seal_batch
 from service.audit.verification import Scope, verify_installation
 from service.database import connect, open_pool
@@ -176,6 +176,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="default: one for each core")
     given = parser.parse_args()
+    leave_main_out()
     with temporary_home() as home:
         uvloop.run(bench(given, home))
 

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
 from typing import IO
@@ -126,6 +127,17 @@ def _prepare(death_signal: signal.Signals, *, may_gain_privileges: bool = False)
             renounce_privileges()
 
     return prepare
+
+
+def worker_context(module: str) -> BaseContext:
+    """Returns the context of a ProcessPoolExecutor whose workers are forks of one process that has imported `module`.
+
+    Forks of this process would hold its connections and locks. The process that forks lives as long as this one: use it
+    for a command, or for several workers.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def end_with_parent() -> None:

@@ -1,7 +1,8 @@
-"""Signed notes: texts with signatures of Ed25519 keys, and the keys that verify them (https://c2sp.org/signed-note).
+"""Signed notes: texts with signatures, and the keys that verify them (https://c2sp.org/signed-note).
 
-Two of the specified types of signature are known: that of a log, and the cosignature of a witness, which has a time
-(https://c2sp.org/tlog-cosignature). Signatures of other types are kept and ignored. Everything here is pure.
+Three of the specified types of signature are known: that of a log, and the cosignatures of a witness by Ed25519 and by
+ML-DSA-44, which have a time (https://c2sp.org/tlog-cosignature). Signatures of other types are kept and ignored.
+Everything here is pure.
 """
 
 from __future__ import annotations
@@ -13,17 +14,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import IntEnum
 from hashlib import sha256
-from typing import Self
+from typing import Self, assert_never
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 MAX_NOTE_BYTES = 1_000_000
 MAX_SIGNATURES = 100
-PUBLIC_KEY_BYTES = 32
 KEY_ID_BYTES = 4
-_SIGNATURE_BYTES = 64
 _TIME_BYTES = 8
+_ROOT_BYTES = 32
+# The beginning of a message that ML-DSA-44 signs, and the longest name of a cosigner or a log in it.
+_SUBTREE_LABEL = b"subtree/v1\n\0"
+_MAX_NAME_BYTES = 255
 _MAX_TIME = 2**63 - 1
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _LINE_START = "— "
@@ -42,6 +46,17 @@ class SignatureType(IntEnum):
 
     LOG = 0x01
     COSIGNATURE = 0x04
+    ML_DSA_COSIGNATURE = 0x06
+
+    @property
+    def is_cosignature(self) -> bool:
+        """Whether witnesses sign so."""
+        return self is not SignatureType.LOG
+
+    @property
+    def key_bytes(self) -> int:
+        """The length of a public key."""
+        return 1312 if self is SignatureType.ML_DSA_COSIGNATURE else 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +69,8 @@ class VerifierKey:
 
     def __post_init__(self) -> None:
         check_key_name(self.name)
-        if len(self.public_key) != PUBLIC_KEY_BYTES:
-            raise FormatError(f"the public key has {len(self.public_key)} bytes, not {PUBLIC_KEY_BYTES}")
+        if len(self.public_key) != self.type.key_bytes:
+            raise FormatError(f"the public key has {len(self.public_key)} bytes, not {self.type.key_bytes}")
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -81,13 +96,21 @@ class VerifierKey:
 
     def is_valid(self, text: str, signature: bytes) -> bool:
         """Says if the key made this signature of the text."""
-        message = text.encode()
-        if self.type is SignatureType.COSIGNATURE:
-            if len(signature) != _TIME_BYTES + _SIGNATURE_BYTES or cosigning_time(signature) > _MAX_TIME:
-                return False
-            message, signature = cosigned_message(text, cosigning_time(signature)), signature[_TIME_BYTES:]
+        time = cosigning_time(signature)
+        if self.type.is_cosignature and time > _MAX_TIME:
+            return False
         try:
-            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+            match self.type:
+                case SignatureType.LOG:
+                    Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, text.encode())
+                case SignatureType.COSIGNATURE:
+                    key = Ed25519PublicKey.from_public_bytes(self.public_key)
+                    key.verify(signature[_TIME_BYTES:], cosigned_message(text, time))
+                case SignatureType.ML_DSA_COSIGNATURE:
+                    larger_key = MLDSA44PublicKey.from_public_bytes(self.public_key)
+                    larger_key.verify(signature[_TIME_BYTES:], cosigned_tree(self.name, text, time))
+                case _:
+                    assert_never(self.type)
         except (InvalidSignature, ValueError):
             return False
         return True
@@ -174,6 +197,23 @@ def check_key_name(name: str) -> str:
 def cosigned_message(text: str, time: int) -> bytes:
     """Returns the bytes that a witness signs. `time` is in seconds since 1970-01-01 00:00 UTC."""
     return f"cosignature/v1\ntime {time}\n{text}".encode()
+
+
+def cosigned_tree(name: str, text: str, time: int) -> bytes:
+    """Returns the bytes that a witness of this name signs by ML-DSA-44: the tree of a checkpoint, from its first leaf.
+
+    Raises FormatError if the text is not that of a checkpoint with a size and a root.
+    """
+    origin, size, root = [*text.split("\n"), "", ""][:3]
+    names = [part.encode() for part in (name, origin)]
+    if not size.isascii() or not size.isdigit() or len(size) > len(str(_MAX_TIME)) or str(int(size)) != size:
+        raise FormatError("the checkpoint has no size")
+    tree = decode_base64(root)
+    if len(tree) != _ROOT_BYTES or not all(0 < len(part) <= _MAX_NAME_BYTES for part in names):
+        raise FormatError(f"the checkpoint has no root, or a name has more than {_MAX_NAME_BYTES} bytes")
+    cosigner, log = (bytes([len(part)]) + part for part in names)
+    numbers = [number.to_bytes(8, "big") for number in (time, 0, int(size))]
+    return b"".join((_SUBTREE_LABEL, cosigner, numbers[0], log, *numbers[1:], tree))
 
 
 def encode_cosignature(time: int, signature: bytes) -> bytes:

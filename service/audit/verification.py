@@ -6,7 +6,6 @@ Streams are checked in batches, each in a short snapshot, by several processes. 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +23,7 @@ from service.audit.faults import Fault
 from service.audit.log_check import KnownCheckpoint, LogResult, check_log
 from service.audit.notes import VerifierKey
 from service.audit.schema_check import check_schema
+from service.child_process import worker_context
 from service.database import connect
 from service.secrets.key_ring import RING
 from service.storage.base import Blobs
@@ -133,10 +133,7 @@ async def _check_streams(url: str, db: Connection, scope: Scope, progress: Progr
         finally:
             await worker.close()
         return
-    # A server of forks imports the code once, and each worker is a fork of it. Forks of this process would hold its
-    # connections and locks.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["__main__", "service.audit.batch_workers"])
+    context = worker_context("service.audit.batch_workers")
     with ProcessPoolExecutor(
         count, mp_context=context, initializer=open_worker, initargs=(url, RING.secrets())
     ) as pool:

@@ -23,10 +23,10 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-LOG, COSIGNATURE = 1, 4  # types of signature
+LOG, COSIGNATURE, ML_DSA = 1, 4, 6  # types of signature
 MAX_FILE_BYTES = 64 * 1024 * 1024
 NUMBERS = {"algorithm", "version", "at", "schema_version"}
 HEAD = ["algorithm", "stream_id", "version", "type", "at", "project_id", "actor", "request_id", "cause"]
@@ -41,11 +41,12 @@ class NotProvenError(Exception):
 
 @dataclass(frozen=True)
 class PublicKey:
-    """A public key: of the log, or of a witness."""
+    """A public key: of the log, or of a witness. `kind` is the type of its signatures."""
 
     name: str
     id: bytes
     public: bytes
+    kind: int
 
 
 @dataclass(frozen=True)
@@ -75,15 +76,18 @@ def number(text: str) -> int:
     return int(text)
 
 
-def parse_key(text: str, kind: int) -> PublicKey:
-    """Returns the key of a vkey: its name, its id in hexadecimal digits, and its type and bytes in base64."""
+def parse_key(text: str, kinds: dict[int, int]) -> PublicKey:
+    """Returns the key of a vkey: its name, its id in hexadecimal digits, and its type and bytes in base64.
+
+    `kinds` are the types that it may have, each with the length of a public key in bytes.
+    """
     name, _, rest = text.strip().partition("+")
     key_id, _, data = rest.partition("+")
     material = decode(data)
     known_id = sha256(name.encode() + b"\n" + material).digest()[:4]
-    if len(material) != 33 or material[0] != kind or known_id.hex() != key_id:
-        raise NotProvenError(f"this is not the public key of a {'log' if kind == LOG else 'witness'}: {text[:200]!r}")
-    return PublicKey(name, known_id, material[1:])
+    if not material or len(material) - 1 != kinds.get(material[0]) or known_id.hex() != key_id:
+        raise NotProvenError(f"this is not the public key of a {'log' if LOG in kinds else 'witness'}: {text[:200]!r}")
+    return PublicKey(name, known_id, material[1:], material[0])
 
 
 def open_checkpoint(note: str, log: PublicKey, witnesses: list[PublicKey]) -> SignedRoot:
@@ -103,7 +107,7 @@ def open_checkpoint(note: str, log: PublicKey, witnesses: list[PublicKey]) -> Si
         for witness in witnesses:
             if (name, signature[:4]) == (witness.name, witness.id):
                 seconds = int.from_bytes(signature[4:12], "big")
-                check_signature(witness, signature[12:], f"cosignature/v1\ntime {seconds}\n{text}".encode())
+                check_signature(witness, signature[12:], cosigned_message(witness, seconds, text))
                 cosigned[witness.public] = f"The witness {name} cosigned it at {describe_time(seconds * 1_000_000)}."
     if not is_signed:
         raise NotProvenError(f"the log {log.name} did not sign the checkpoint with the key that you gave")
@@ -113,9 +117,28 @@ def open_checkpoint(note: str, log: PublicKey, witnesses: list[PublicKey]) -> Si
     return SignedRoot(origin, number(size), decode(root), cosigned)
 
 
+def cosigned_message(witness: PublicKey, seconds: int, text: str) -> bytes:
+    """Returns what a witness signs at a time: the text of a checkpoint, or with ML-DSA-44 its name, size and root."""
+    if witness.kind == COSIGNATURE:
+        return f"cosignature/v1\ntime {seconds}\n{text}".encode()
+    origin, size, root = [*text.split("\n"), "", ""][:3]
+    name, log = witness.name.encode(), origin.encode()
+    if number(size) >= 2**63 or seconds >= 2**63 or len(name) > 255 or len(log) > 255 or len(decode(root)) != 32:
+        raise NotProvenError("the checkpoint is not one that a witness can have cosigned")
+    parts = [bytes([len(name)]) + name, seconds.to_bytes(8, "big"), bytes([len(log)]) + log, bytes(8)]
+    return b"".join([b"subtree/v1\n\0", *parts, number(size).to_bytes(8, "big"), decode(root)])
+
+
 def check_signature(key: PublicKey, signature: bytes, message: bytes) -> None:
     try:
+        if key.kind == ML_DSA:
+            from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey  # not in older versions
+
+            MLDSA44PublicKey.from_public_bytes(key.public).verify(signature, message)
+            return
         Ed25519PublicKey.from_public_bytes(key.public).verify(signature, message)
+    except (ImportError, UnsupportedAlgorithm):
+        raise NotProvenError(f"the key of {key.name} is one of ML-DSA: install a newer cryptography") from None
     except (InvalidSignature, ValueError):
         raise NotProvenError(f"the signature of {key.name} on the checkpoint is wrong") from None
 
@@ -283,8 +306,8 @@ def read(name: str) -> str:
         raise NotProvenError(f"{name} is not UTF-8") from None
 
 
-def read_key(text: str, kind: int) -> PublicKey:
-    return parse_key(text if "+" in text else read(text), kind)
+def read_key(text: str, kinds: dict[int, int]) -> PublicKey:
+    return parse_key(text if "+" in text else read(text), kinds)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -296,8 +319,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quorum", type=int, default=0, help="the number of witnesses that must have cosigned")
     given = parser.parse_args(arguments)
     try:
-        text, log = read(given.proof), read_key(given.key, LOG)
-        witnesses = [read_key(witness, COSIGNATURE) for witness in given.witness]
+        text, log = read(given.proof), read_key(given.key, {LOG: 32})
+        witnesses = [read_key(witness, {COSIGNATURE: 32, ML_DSA: 1312}) for witness in given.witness]
         if text.startswith("c2sp.org/tlog-proof@v1\n"):
             lines = verify_event(text, log, witnesses, given.quorum)
         elif text.startswith("old ") and given.old:

@@ -15,7 +15,7 @@ from events.clock import Clock
 from service.audit.attestations import Attestation, AttestationKind, CheckpointClaim
 from service.audit.attesters import AttestationError, Prover
 from service.audit.checkpoint import add_cosignatures, parse_number, render_witness_request
-from service.audit.notes import FormatError, Note, SignatureError, SignatureType, VerifierKey, cosigning_time
+from service.audit.notes import FormatError, Note, SignatureError, VerifierKey, cosigning_time
 from service.small_sockets import open_connector
 
 # Seconds for one request, bytes of an answer that are read, and answers about the size in one round.
@@ -114,7 +114,7 @@ def open_witnesses(text: str, *, clock: Clock) -> list[Witness]:
             key = VerifierKey.parse(vkey.strip())
         except FormatError as error:
             raise ValueError(f"the key of the witness {len(witnesses) + 1} is wrong: {error}") from None
-        if not _URL.fullmatch(url) or key.type is not SignatureType.COSIGNATURE:
+        if not _URL.fullmatch(url) or not key.type.is_cosignature:
             raise ValueError(f"the witness {len(witnesses) + 1} needs an http(s) URL and the key of a witness")
         if key.name in names or any(key.public_key == VerifierKey.parse(other.id).public_key for other in witnesses):
             raise ValueError(f"the witness {key.name} is named twice")

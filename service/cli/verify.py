@@ -202,7 +202,7 @@ def _load_known(given: list[Path]) -> list[KnownCheckpoint]:
 def _load_trust(settings: Settings, witnesses: list[str], quorum: int) -> Trust:
     """Returns the witnesses and the roots of the settings and options. Raises CommandError."""
     from service.audit.attestation_check import Trust
-    from service.audit.notes import FormatError, SignatureType, VerifierKey
+    from service.audit.notes import FormatError, VerifierKey
     from service.audit.time_stamps import load_roots
     from service.audit.witnesses import open_witnesses
     from service.system import SystemClock
@@ -221,7 +221,7 @@ def _load_trust(settings: Settings, witnesses: list[str], quorum: int) -> Trust:
             keys.append(VerifierKey.parse(given if "+" in given else Path(given).read_text().strip()))
         except (OSError, UnicodeDecodeError, FormatError) as error:
             raise CommandError(f"--witness: {given} is no key of a witness: {error}") from None
-    if any(key.type is not SignatureType.COSIGNATURE for key in keys):
+    if any(not key.type.is_cosignature for key in keys):
         raise CommandError("--witness: a key is one of a log, and not of a witness")
     # Keys of one witness count once.
     unique = list({key.public_key: key for key in keys}.values())

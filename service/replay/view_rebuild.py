@@ -22,7 +22,7 @@ from events.software_version import SOFTWARE_VERSION
 from projections.rebuild import ALL_VIEWS, compare, list_streams, rebuild
 from projections.row_differences import Difference
 from projections.row_fold import CannotFold
-from service.child_process import end_with_parent
+from service.child_process import end_with_parent, worker_context
 from service.database import connect
 from service.secrets.key_ring import RING
 from sql import queries
@@ -205,7 +205,8 @@ async def _work(
         finally:
             await worker.close()
         return
-    context = multiprocessing.get_context("spawn")
+    # A server that gives the work to one process goes on afterwards, and keeps no process that forks.
+    context = multiprocessing.get_context("spawn") if count == 1 else worker_context(__name__)
     with ProcessPoolExecutor(
         count, mp_context=context, initializer=_open_worker, initargs=(url, RING.secrets())
     ) as pool:

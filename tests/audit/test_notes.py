@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+from hashlib import sha256
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +23,7 @@ from service.audit.notes import (
     cosigned_message,
     cosigning_time,
     decode_base64,
+    encode_base64,
     encode_cosignature,
 )
 
@@ -38,9 +44,29 @@ WITNESS = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 WITNESS_KEY = VerifierKey("witness.example/w1", SignatureType.COSIGNATURE, WITNESS.public_key().public_bytes_raw())
 
 
+ML_DSA_WITNESS = MLDSA44PrivateKey.from_seed_bytes(bytes(range(32)))
+ML_DSA_WITNESS_KEY = VerifierKey(
+    "witness.example/w2", SignatureType.ML_DSA_COSIGNATURE, ML_DSA_WITNESS.public_key().public_bytes_raw()
+)
+
+
 def cosign(note: Note, time: int) -> NoteSignature:
     signature = WITNESS.sign(cosigned_message(note.text, time))
     return NoteSignature.of(WITNESS_KEY, encode_cosignature(time, signature))
+
+
+def cosign_by_ml_dsa(note: Note, time: int) -> NoteSignature:
+    """Signs the structure `cosigned_message` of https://c2sp.org/tlog-cosignature, written out field by field."""
+    origin, size, root = note.text.split("\n")[:3]
+    structure = (
+        bytes.fromhex("737562747265652f76310a00"),
+        b"\x12witness.example/w2",
+        struct.pack(">Q", time),
+        struct.pack(">B", len(origin)) + origin.encode(),
+        struct.pack(">QQ", 0, int(size)),
+        base64.b64decode(root),
+    )
+    return NoteSignature.of(ML_DSA_WITNESS_KEY, struct.pack(">Q", time) + ML_DSA_WITNESS.sign(b"".join(structure)))
 
 
 @pytest.mark.parametrize(("key", "text"), [(KEY, NOTE), (GO_KEY, GO_NOTE)])
@@ -71,6 +97,33 @@ def test_a_cosignature_verifies_with_its_time() -> None:
         Note(note.text, (*note.signatures, later)).verify([KEY, WITNESS_KEY])
     for signature in (b"", line.signature[:-1], line.signature + b"x", b"\xff" * 72):
         assert not WITNESS_KEY.is_valid(note.text, signature)
+
+
+def test_a_cosignature_by_ml_dsa_is_of_the_tree_and_of_its_time() -> None:
+    text = f"example.com/log\n5\n{encode_base64(bytes(32))}\n"
+    line = cosign_by_ml_dsa(Note(text, ()), 1_679_315_147)
+    assert len(line.signature) == 8 + 2420
+    assert Note(text, (line,)).verify([ML_DSA_WITNESS_KEY]) == {ML_DSA_WITNESS_KEY: line}
+    # A statement about extension lines is not made.
+    assert ML_DSA_WITNESS_KEY.is_valid(f"{text}extension\n", line.signature)
+    others = ("5", "6"), ("example.com/log", "example.com/other"), ("AAAA", "AAAB"), ("5", "05"), (text, "5\n")
+    for old, new in others:
+        assert not ML_DSA_WITNESS_KEY.is_valid(text.replace(old, new, 1), line.signature)
+    later = encode_cosignature(1_679_315_148, line.signature[8:])
+    for signature in (b"", line.signature[:-1], line.signature + b"x", later, b"\xff" * 2428):
+        assert not ML_DSA_WITNESS_KEY.is_valid(text, signature)
+    assert not ML_DSA_WITNESS_KEY.is_valid(text.replace("log", "l" * 256), line.signature)
+
+
+def test_a_key_of_ml_dsa_has_its_id_and_its_length() -> None:
+    public = ML_DSA_WITNESS_KEY.public_key
+    known_id = sha256(b"witness.example/w2\n\x06" + public).hexdigest()[:8]
+    text = f"witness.example/w2+{known_id}+{base64.b64encode(bytes([6]) + public).decode()}"
+    assert str(ML_DSA_WITNESS_KEY) == text
+    assert VerifierKey.parse(text) == ML_DSA_WITNESS_KEY
+    for type in SignatureType:
+        with pytest.raises(FormatError, match="bytes, not"):
+            VerifierKey("witness.example/w2", type, public[:-1])
 
 
 def test_signatures_of_unknown_keys_are_ignored() -> None:

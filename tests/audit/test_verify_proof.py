@@ -16,7 +16,7 @@ from service.audit.checkpoint import add_cosignatures
 from service.audit.notes import VerifierKey
 from tests.audit.logs import LOG_KEY, sign_note
 from tests.audit.proofs import LOG, event_proof, growth_proof
-from tests.audit.test_notes import KEY, WITNESS_KEY, cosign
+from tests.audit.test_notes import KEY, ML_DSA_WITNESS_KEY, WITNESS_KEY, cosign, cosign_by_ml_dsa
 
 FILE = Path(verify_proof.__file__)
 
@@ -119,7 +119,7 @@ def _flip(data: bytes, bit: int) -> bytes:
 
 
 def _is_proven(data: bytes) -> bool:
-    log = verify_proof.parse_key(str(LOG_KEY), verify_proof.LOG)
+    log = verify_proof.parse_key(str(LOG_KEY), {verify_proof.LOG: 32})
     try:
         text = data.decode()
         if text.startswith("c2sp.org/tlog-proof@v1\n"):
@@ -166,6 +166,15 @@ def test_witnesses_are_counted_by_their_keys(auditor: Auditor) -> None:
         "NOT PROVEN: 1 witnesses cosigned the checkpoint, and 2 must\n",
     )
     assert auditor.verify(event_proof(4), *arguments, "--quorum", "1")[0] == 1
+    by_ml_dsa = str(cosign_by_ml_dsa(note, 1_679_315_147))
+    both = cosigned.replace(line, line + by_ml_dsa)
+    code, output = auditor.verify(both, *arguments, "--witness", str(ML_DSA_WITNESS_KEY), "--quorum", "2")
+    assert (code, "The witness witness.example/w2 cosigned it at 2023-03-20T12:25:47+00:00.\n" in output) == (0, True)
+    other = both.replace(by_ml_dsa, str(cosign_by_ml_dsa(LOG.checkpoint(3), 1)))
+    assert (
+        "of witness.example/w2 on the checkpoint is wrong"
+        in auditor.verify(other, "--witness", str(ML_DSA_WITNESS_KEY))[1]
+    )
     forged = cosigned.replace(line, str(cosign(sign_note("x\n"), 1_679_315_147)))
     assert "signature of witness.example/w1 on the checkpoint is wrong" in auditor.verify(forged, *arguments)[1]
 
