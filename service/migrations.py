@@ -201,7 +201,9 @@ async def _apply(db: Connection, migration: Migration) -> None:
 
 
 async def _grant_rights(db: Connection, role: str) -> None:
+    """Gives the role its rights. Postgres refuses to change the rights on a table from two connections at once."""
     async with db.transaction():
+        await db.execute(_SQL["lock_in_transaction"], MIGRATION_LOCK, timeout=MIGRATION_TIMEOUT_S)
         await db.execute(_ROLES["name_service_role"], role)
         await db.execute(_ROLES["grant"], timeout=MIGRATION_TIMEOUT_S)
 

@@ -26,6 +26,7 @@ from service.embedded.leftovers import SOCKET_KIND, SOCKET_PREFIX, find_postmast
 from service.embedded.memory import buffer_mib
 from service.embedded.postgres_roles import DATABASE, OWNER_ROLE, SERVICE_ROLE, prepare_roles, write_access_files
 from service.embedded.postgres_runtime import MAJOR_VERSION, Runtime, account_for_initdb, change_owner, find_runtime
+from service.embedded.recovery_watch import watch_recovery
 from service.errors import StartupError
 from service.storage.temp_folders import TempFolder
 
@@ -49,6 +50,8 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     "jit": "off",  # the queries are small, and compiling them takes longer than running them
     "max_parallel_workers_per_gather": "0",
+    # Postgres 18 hangs if one of its I/O workers is killed during a recovery.
+    "io_method": "sync",
     "timezone": "UTC",
     "log_timezone": "UTC",
     # Conflicts on append are normal. Postgres would log them with their statements, but a log must not hold content.
@@ -138,10 +141,15 @@ class EmbeddedPostgres:
         return self.urls.owner
 
     async def keep_running(self) -> None:
-        """Starts Postgres again, under the same URL, whenever it has ended by itself. Runs until cancelled.
+        """Starts Postgres again, under the same URL, whenever it has ended by itself or hangs. Runs until cancelled.
 
         The pauses between attempts are doubled up to _LONGEST_PAUSE_S, for example while the disk is full.
         """
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_recovery(lambda: self._child))
+            await self._start_again()
+
+    async def _start_again(self) -> None:
         pause = _FIRST_PAUSE_S
         while True:
             since = monotonic()

@@ -4,8 +4,9 @@ A process with watchers of a thread whose run is at work elsewhere announces the
 while they watch. The process of the run then writes the deltas every BATCH_S seconds into an unlogged table, the first
 time all since the beginning of the call, and wakes its peers, which publish them to their watchers. If nobody watches
 elsewhere, a call costs a look into a dict. If a batch cannot be written, its calls are sent again from their beginning,
-since a client that lacks a piece in the middle cannot mend its text. A client that gets no more deltas gets the rest
-with the events at the end of the call.
+since a client that lacks a piece in the middle cannot mend its text. So are all calls after this process has lost its
+lock, since a crash of Postgres empties the table. Rows are counted, so that a reader waits if one is missing. A client
+that gets no more deltas gets the rest with the events at the end of the call.
 """
 
 from __future__ import annotations
@@ -46,20 +47,28 @@ _SQL = queries("live_deltas")
 
 @dataclass(slots=True)
 class OutgoingCall:
-    """An open call of this process that somebody watches elsewhere. `first` are its deltas before it was watched."""
+    """An open call of this process that somebody watches elsewhere. `first` are its deltas before it was watched.
+
+    `batches` is the number of rows that were written for it.
+    """
 
     number: int
     watcher: Watcher
     stack: ExitStack
     first: list[Delta] | None
+    batches: int = 0
 
 
 @dataclass(slots=True)
 class IncomingCall:
-    """The deltas of a call of another process: the last row that was read, and the call (process, number)."""
+    """The deltas of a call of another process: the last row that was read, and the call (process, number).
+
+    `call` is None if a row of it was lost. The process of the call sends it again.
+    """
 
     last_row: int = 0
     call: tuple[int, int] | None = None
+    last_batch: int = 0
 
 
 class DeltaRelay:
@@ -78,6 +87,7 @@ class DeltaRelay:
         self._next_call = 0
         self._has_outgoing = asyncio.Event()
         self._has_dead = False
+        self._was_cut_off = False
         # Incoming: the calls by thread; threads to announce at once; threads with rows to read.
         self._incoming: dict[str, IncomingCall] = {}
         self._unannounced: set[str] = set()
@@ -124,9 +134,17 @@ class DeltaRelay:
             self._closed.append((thread_id, call.number))
 
     def on_peers_change(self) -> None:
-        """Deletes the rows of dead processes with the next batch."""
+        """Deletes the rows of dead processes with the next batch.
+
+        If this process has its lock again, Postgres may have crashed, and the table is empty: sends all calls again.
+        """
         self._has_dead = True
         self._has_outgoing.set()
+        if self._peers.has_lock and self._was_cut_off:
+            for thread_id in list(self._outgoing):
+                self.on_call_close(thread_id)
+                self._send_call(thread_id)
+        self._was_cut_off = not self._peers.has_lock
 
     def _on_announcement(self, _process: int, thread_ids: Sequence[str]) -> None:
         until = monotonic() + LEASE_S
@@ -199,7 +217,16 @@ class DeltaRelay:
             is_start, deltas = call.first is not None, join_deltas([*(call.first or ()), *drained])
             call.first = None
             if is_start or deltas:
-                rows.append(DeltaRow(thread_id, call.number, is_start, dump_deltas(deltas)))
+                call.batches += 1
+                rows.append(
+                    DeltaRow(
+                        thread_id=thread_id,
+                        call=call.number,
+                        batch=call.batches,
+                        is_start=is_start,
+                        deltas=dump_deltas(deltas),
+                    )
+                )
         return rows
 
     async def _insert(self, rows: Sequence[DeltaRow]) -> None:
@@ -223,6 +250,7 @@ class DeltaRelay:
                 DELTAS_CHANNEL,
                 payload,
                 sealed is not None,
+                [row.batch for row in stored],
             )
             if count < len(stored) and (store := key_store(db)) is not None:  # the installation has become encrypted
                 store.ask_again()
@@ -279,13 +307,18 @@ class DeltaRelay:
                 await asyncio.sleep(RETRY_AFTER_S)
 
     def _refresh_watched(self) -> None:
-        """Notes all watched threads as to be announced, and forgets the calls that nobody watches any more."""
+        """Notes all watched threads as to be announced and to be read, since a notification of rows may have been lost.
+
+        Forgets the calls that nobody watches any more.
+        """
         watched = set(self._feed.watched_ids())
         for thread_id in self._incoming.keys() - watched:
             del self._incoming[thread_id]
             self._feed.forget_remote_call(thread_id)
         if len(self._peers.live) > 1:
-            self._unannounced.update(id for id in watched if not self._is_local(id))
+            remote = [id for id in watched if not self._is_local(id)]
+            self._unannounced.update(remote)
+            self._unread.update(remote)
 
     async def _announce(self) -> None:
         ids, self._unannounced = sorted(self._unannounced), set()
@@ -347,8 +380,12 @@ class DeltaRelay:
                 deltas = deltas_after(deltas, known)
             else:
                 self._feed.open_remote_call(thread_id)
-            incoming.call = call
+            incoming.call, incoming.last_batch = call, row["batch"] - 1
             self._feed.wake_watchers(thread_id)  # the event that has opened the call goes before its deltas
+        # Processes with older software do not count their rows.
+        if row["batch"] not in (0, incoming.last_batch + 1):
+            incoming.call = None
+        incoming.last_batch = row["batch"]
         if incoming.call == call:
             self._feed.publish_deltas(thread_id, deltas)
 

@@ -16,10 +16,14 @@ _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 @dataclass(frozen=True, slots=True)
 class DeltaRow:
-    """A row to write: deltas of a call, which follow those of its earlier rows. `is_start` if they are all so far."""
+    """A row to write: deltas of a call, which follow those of its earlier rows. `is_start` if they are all so far.
+
+    `batch` counts the rows of the call from 1, so that readers notice a row that is lost in a crash of Postgres.
+    """
 
     thread_id: str
     call: int
+    batch: int
     is_start: bool
     deltas: bytes
 

@@ -22,6 +22,10 @@ class SandboxUnavailable(Exception):
     """No sandbox is available here. The message is one line with the reason and the remedy."""
 
 
+class SandboxDied(SandboxUnavailable):
+    """A new sandbox ended before it was ready. It may have been killed, so that another one may start."""
+
+
 class SandboxLost(Exception):
     """The session has ended, and its variables and files are lost. The message gives the reason for the model and the
     user.

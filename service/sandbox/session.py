@@ -17,7 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piece, SandboxLost, Text
+from service.sandbox.base import CallEnd, ChangedFile, FileRefused, Limits, Piece, SandboxDied, SandboxLost, Text
 from service.sandbox.base import SandboxUnavailable as Unavailable
 from service.sandbox.execution import CodeExecution
 from service.sandbox.freezer import SessionFreezer
@@ -86,7 +86,7 @@ class Session:
         try:
             packet, _ = await self._packet()
         except SandboxLost as error:
-            raise Unavailable(f"the sandbox did not start: {self._words or error}") from None
+            raise SandboxDied(f"the sandbox did not start: {self._words or error}") from None
         found = await asyncio.to_thread(self._process.processes)
         if not isinstance(packet, Ready) or len(found) != 3:
             raise Unavailable("the sandbox did not start as it should")

@@ -41,6 +41,10 @@ class IndexingFailure(Exception):
         self.message = message
 
 
+class IndexingInterrupted(Exception):
+    """A process that reads or embeds files died. Another attempt may succeed."""
+
+
 class SearchFailure(Exception):
     """The search failed, in the embedding server or here. `message` is shown to the client or to the run."""
 

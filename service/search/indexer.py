@@ -17,10 +17,10 @@ from service.database import Pool
 from service.fair_places import FairPlaces, OpenPlaces, open_own_places
 from service.model.tokens import Tokens
 from service.model.vocabularies import EncodingName
-from service.search.base import IndexingFailure, IndexingJob, IndexingResult, RevokedJob
+from service.search.base import IndexingFailure, IndexingInterrupted, IndexingJob, IndexingResult, RevokedJob
 from service.search.chunks import Chunk, Chunker
 from service.search.continuation import has_all_chunks, take_over
-from service.search.embed.base import Embedder, EmbeddingError
+from service.search.embed.base import Embedder, EmbedderDied, EmbeddingError
 from service.search.embed.factory import Embedders
 from service.search.embed_chunks import ChunkSource, EmbeddingProgress, JobKey, embed_chunks
 from service.search.parse.parser import Parser
@@ -89,6 +89,8 @@ class PostgresIndexer:
             embedder = self._embedders.get(job.embedding_model)
             source = ChunkSource(is_complete=await self._begin(job))
             progress = await self._write_and_embed(job, key, embedder, source)
+        except EmbedderDied as error:
+            raise IndexingInterrupted(error.message) from error
         except EmbeddingError as error:
             raise IndexingFailure("server_error", error.message) from error
         async with self._pool.acquire() as db, db.transaction():

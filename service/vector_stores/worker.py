@@ -14,7 +14,7 @@ from events.file import MAX_FILE
 from events.vector_store import events as e
 from events.vector_store.commands import FailIndexing, FinishIndexing
 from service.database import DATABASE_ERRORS
-from service.search.base import Indexer, IndexingFailure, RevokedJob
+from service.search.base import Indexer, IndexingFailure, IndexingInterrupted, RevokedJob
 from service.storage.base import BlobMissing, Blobs, StorageError
 from service.storage.checked_read import BlobChanged
 from service.vector_stores.jobs import (
@@ -62,7 +62,9 @@ class Worker:
             except (RevokedJob, StaleJob):
                 return
             except Exception as error:
-                is_expected = isinstance(error, (BlobMissing, BlobChanged, StorageError, *DATABASE_ERRORS))
+                is_expected = isinstance(
+                    error, (BlobMissing, BlobChanged, IndexingInterrupted, StorageError, *DATABASE_ERRORS)
+                )
                 why = str(error) or type(error).__name__
                 log.warning("indexing_retried", error=why, exc_info=not is_expected)
                 if not await self._start_next(work):

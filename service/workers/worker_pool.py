@@ -19,7 +19,7 @@ import structlog
 from service.errors import StartupError
 from service.workers.channel import BEAT_EVERY_S, Message
 from service.workers.counts import Counts, add_counts
-from service.workers.worker_process import START_TIMEOUT_S, WORKER_MODULE, WorkerProcess
+from service.workers.worker_process import START_TIMEOUT_S, WORKER_MODULE, WorkerLost, WorkerProcess
 
 log = structlog.get_logger()
 
@@ -28,6 +28,8 @@ HANGS_AFTER_BEATS = 5
 # Seconds before a worker is started again after it died, doubled with each death soon after a start.
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 10.0
+# Starts of a worker at the start of the server, if the ones before were killed or crashed.
+FIRST_STARTS = 5
 # Seconds after which a worker that stops is killed. It ends by itself before.
 STOP_TIMEOUT_S = 5.5
 # Seconds for the runs and streams of a worker that is being replaced in order, before they are handed over.
@@ -95,8 +97,8 @@ class WorkerPool:
             try:
                 # The first worker migrates the database, and makes what a new data directory needs.
                 first, *others = self._seats
-                base_url = await self._fill(first, is_first=True)
-                await asyncio.gather(*(self._fill(seat, is_first=True) for seat in others))
+                base_url = await self._fill_first(first)
+                await asyncio.gather(*(self._fill_first(seat) for seat in others))
                 on_ready(base_url)
                 receivers = [tasks.create_task(self._keep(seat)) for seat in self._seats]
                 receivers += [tasks.create_task(self._watch()), tasks.create_task(self._restart_when_asked())]
@@ -105,6 +107,21 @@ class WorkerPool:
                 for task in receivers:
                     task.cancel()
                 await asyncio.gather(*(process.stop(STOP_TIMEOUT_S) for process in tuple(self._processes)))
+
+    async def _fill_first(self, seat: _Seat) -> str:
+        """Starts the first worker of the seat, as `_fill` does. One that is killed or crashes is started again.
+
+        Raises StartupError if the worker gives a reason why it cannot start, or if FIRST_STARTS of them were lost.
+        """
+        pause = FIRST_PAUSE_S
+        for _ in range(FIRST_STARTS - 1):
+            try:
+                return await self._fill(seat, is_first=True)
+            except WorkerLost as error:
+                log.error("worker_start_failed", worker=seat.index, error=str(error), again_in_s=pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+        return await self._fill(seat, is_first=True)
 
     async def _fill(self, seat: _Seat, *, is_first: bool = False) -> str:
         """Starts a worker in the seat, and returns the base URL when it serves. Raises StartupError.
@@ -120,7 +137,7 @@ class WorkerPool:
         try:
             base_url = await process.wait_until_ready(self._start_timeout_s)
             if process.has_ended:
-                raise StartupError(f"A worker ended as soon as it was ready: {process.describe_end()}")
+                raise WorkerLost(f"A worker ended as soon as it was ready: {process.describe_end()}")
         except BaseException:
             process.signal(signal.SIGKILL)
             raise

@@ -30,6 +30,10 @@ KILL_TIMEOUT_S = 5.0
 WORKER_MODULE = "service.cli.worker"
 
 
+class WorkerLost(StartupError):
+    """A worker ended before it served, and gave no reason: it was killed, or it crashed. Another one may succeed."""
+
+
 class WorkerProcess:
     """A worker from its start to its end.
 
@@ -106,7 +110,7 @@ class WorkerProcess:
                 pass
         finally:
             await self._channel.close()
-            self._fail(StartupError(f"A worker ended before it was ready: {self.describe_end()}"))
+            self._fail(WorkerLost(f"A worker ended before it was ready: {self.describe_end()}"))
             self.is_ready = False
             self._ended.set()
 

@@ -2,9 +2,10 @@
 -- Adds deltas, and wakes the peers on channel $6 with payload $7. Unless they are sealed ($8), adds nothing if the
 -- installation is encrypted. Returns the number of rows.
 WITH added AS (
-    INSERT INTO live_deltas (thread_id, process, call, is_start, deltas)
-    SELECT thread_id, $1, call, is_start, deltas
-    FROM unnest($2::text[], $3::bigint[], $4::boolean[], $5::bytea[]) AS new (thread_id, call, is_start, deltas)
+    INSERT INTO live_deltas (thread_id, process, call, is_start, deltas, batch)
+    SELECT thread_id, $1, call, is_start, deltas, batch
+    FROM unnest($2::text[], $3::bigint[], $4::boolean[], $5::bytea[], $9::integer[])
+        AS new (thread_id, call, is_start, deltas, batch)
     WHERE $8 OR NOT EXISTS (SELECT FROM encryption_epochs)
     RETURNING 1
 )
@@ -12,7 +13,7 @@ SELECT count, pg_notify($6, $7) FROM (SELECT count(*) AS count FROM added) AS co
 
 -- name: read_after
 -- sealed: live_deltas(thread_id, process, call): deltas
-SELECT live_deltas.thread_id, id, process, call, is_start, deltas
+SELECT live_deltas.thread_id, id, process, call, is_start, deltas, batch
 FROM unnest($1::text[], $2::bigint[]) AS known (thread_id, last)
 JOIN live_deltas ON live_deltas.thread_id = known.thread_id AND id > last
 ORDER BY id

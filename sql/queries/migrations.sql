@@ -7,6 +7,9 @@ SELECT to_regclass('migrations') IS NOT NULL;
 -- name: lock
 SELECT pg_advisory_lock($1);
 
+-- name: lock_in_transaction
+SELECT pg_advisory_xact_lock($1);
+
 -- name: unlock
 SELECT pg_advisory_unlock($1);
 

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from service.embedded import postgres as postgres_module
-from service.embedded import postgres_runtime
+from service.embedded import postgres_runtime, recovery_watch
 from service.embedded.postgres import EmbeddedPostgres
 from service.errors import StartupError
 from tests.helper_ids import status_of
@@ -172,6 +172,35 @@ async def test_it_is_started_again_under_the_same_url(
                 await postgres.started.wait()
             assert postgres.urls.owner == url
             assert await query(url, "select 1") == 1
+    finally:
+        keeping.cancel()
+        await asyncio.wait({keeping})
+        await postgres.stop()
+
+
+async def test_a_recovery_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL 18 waits without an end if the process of a recovery is killed at its begin.
+
+    Here the first process is stopped in the middle of a crash, and has none that serves or recovers either.
+    """
+    monkeypatch.setattr(postgres_module, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(recovery_watch, "CHECK_EVERY_S", 0.05)
+    postgres = CountedPostgres(tmp_path)
+    url = await postgres.start()
+    postgres.started.clear()
+    keeping = asyncio.create_task(postgres.keep_running())
+    try:
+        with structlog.testing.capture_logs() as logs:
+            hanging = postmaster(tmp_path)
+            hanging.suspend()
+            for process in hanging.children():
+                process.kill()
+            async with asyncio.timeout(60):
+                await postgres.started.wait()
+        assert "postgres_recovery_hangs" in [entry["event"] for entry in logs]
+        assert await query(url, "select 1") == 1
+        assert postmaster(tmp_path).pid != hanging.pid
+        assert recovery_watch.is_at_work(postmaster(tmp_path).pid)
     finally:
         keeping.cancel()
         await asyncio.wait({keeping})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import tempfile
@@ -153,7 +154,9 @@ async def test_the_service_can_do_its_work_and_nothing_else(postgres: EmbeddedPo
     table = await VectorTables(pool).find_or_create("letters", 3)
     owner = await pool.fetchval("SELECT tableowner FROM pg_tables WHERE tablename = $1", f"vectors_{table.model_id}")
     assert owner == SERVICE_ROLE
-    await prepare_database(postgres.urls.owner, service_role=SERVICE_ROLE)
+    # As several workers do that start at the same time.
+    urls = [postgres.urls.owner] * 8
+    await asyncio.gather(*(prepare_database(url, service_role=SERVICE_ROLE) for url in urls))
     pool.terminate()
 
 

@@ -25,6 +25,10 @@ from tests.projections.helpers import ORIGIN, writer
 
 WAIT_S = 60.0
 THREAD = "thread_1"
+LOSE_ROWS = """
+CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER lost BEFORE INSERT ON live_deltas FOR EACH ROW EXECUTE FUNCTION lose();
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +100,36 @@ async def test_a_batch_that_fails_leaves_no_hole_in_the_text(database_url: str, 
             await begun.read_until("three")
             assert begun.text == "one two three"
         await is_empty(db)
+
+
+async def test_rows_that_a_crash_of_postgres_loses_leave_no_hole_in_the_text(database_url: str, db: Connection) -> None:
+    """A trigger loses the rows, since a crash empties the table. It also ends all connections."""
+    async with process(database_url) as one, process(database_url) as two:
+        with one.open_call(THREAD), two.watch(THREAD) as watcher:
+            two.begin(watcher)
+            reader = Reader(watcher)
+            one.publish_deltas(THREAD, [piece("one ")])
+            await reader.read_until("one ")
+            await db.execute(LOSE_ROWS)
+            await db.execute("LISTEN everthread_deltas")
+            woken = asyncio.Event()
+            await db.add_listener("everthread_deltas", lambda *_: woken.set())
+            one.publish_deltas(THREAD, [piece("two ")])
+            await asyncio.wait_for(woken.wait(), WAIT_S)
+            await db.execute("DROP TRIGGER lost ON live_deltas")
+            one.publish_deltas(THREAD, [piece("three")])
+            await db.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            await reader.read_until("three")
+            assert reader.text == "one two three"
+        await is_empty(db)
+
+
+async def test_ids_of_rows_survive_a_crash_of_postgres(db: Connection) -> None:
+    found = await db.fetchval("SELECT relpersistence FROM pg_class WHERE relname = 'live_deltas_id_seq'")
+    assert found == b"p", "a sequence that is not logged begins again after a crash"
 
 
 async def test_rows_are_deleted_and_read_although_a_statement_failed(database_url: str, db: Connection) -> None:

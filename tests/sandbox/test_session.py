@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.sandbox import freezer, session
+from service.sandbox import factory, freezer, session
 from service.sandbox.base import MIB, CallEnd, FileRefused, Image, Limits, Sandbox, SandboxLost, Text
 from service.sandbox.bubblewrap import CODE, PYTHON, SandboxLauncher
 from service.sandbox.cgroup import Cgroups
@@ -240,6 +240,26 @@ async def test_a_session_that_is_lost_says_why_and_leaves_nothing(
         await sandbox.put("a", once(b""))
     assert (await say(sandbox, "1")).done.lost is not None
     assert control_groups(launcher) == before
+
+
+async def test_a_sandbox_that_dies_before_it_is_ready_is_started_again(
+    launcher: SandboxLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[Session] = []
+    start = Session.start
+
+    async def start_and_kill(self: Session) -> None:
+        starts.append(self)
+        if len(starts) < factory.STARTS:
+            for process in self._process.processes():
+                process.kill()
+        await start(self)
+
+    monkeypatch.setattr(Session, "start", start_and_kill)
+    sandbox = await LocalSandboxSource(SandboxProbe(), LIMITS).open()
+    assert (await say(sandbox, "1 + 1")).shown == "2\n"
+    await sandbox.close()
+    assert len(starts) == factory.STARTS
 
 
 async def test_a_child_killed_for_its_memory_is_not_the_reason_of_a_later_loss(

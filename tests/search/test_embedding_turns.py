@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 import pytest
 
-from service.search.embed.base import EmbeddingError
+from service.search.base import IndexingInterrupted
+from service.search.embed.base import EmbedderDied, EmbeddingError
 from service.search.embed.remote import AT_ONCE, RemoteEmbedder
 from service.search.indexer import RESERVED
 from sql.connection import Connection
@@ -84,3 +85,14 @@ async def test_an_error_of_a_batch_ends_the_others(shelf: Shelf, db: Connection,
         await task
     assert not isinstance(raised.value, (EmbeddingError, BaseExceptionGroup)), "the file fails with the reason"
     assert await embedder.embed(["the embedder still works"])
+
+
+async def test_the_death_of_the_embedding_process_is_worth_another_attempt(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def die(*_args: object, **_settings: object) -> None:
+        raise EmbedderDied("The embedding model died.")
+
+    monkeypatch.setattr(RemoteEmbedder, "embed", die)
+    with pytest.raises(IndexingInterrupted, match="died"):
+        await (await start(shelf, "file-1", ""))

@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 
-from service.search.base import IndexingFailure
+from service.search.base import IndexingFailure, IndexingInterrupted
 from service.search.parse import parser as limits
 from service.search.parse.child_process import ChildProcessRunner
 from service.search.parse.parser import Parser
@@ -153,10 +153,19 @@ async def test_waiting_for_a_silent_process_is_limited(monkeypatch: pytest.Monke
     assert (await failure(slow, "a.txt", b"words"))[1].startswith("The file takes longer than")
 
 
-@pytest.mark.parametrize("script", ["babble", "endless", "nothing", "lies"])
+async def test_a_process_that_dies_before_it_is_ready_is_worth_another_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MODULE", "tests.search.silent_process")
+    with pytest.raises(IndexingInterrupted, match="could not be started"):
+        await failure(Parser(ChildProcessRunner()), "a.txt", b"nothing")
+
+
+@pytest.mark.parametrize("script", ["babble", "endless", "lies"])
 async def test_a_process_that_was_taken_over_may_write_anything(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     monkeypatch.setattr(limits, "MODULE", "tests.search.silent_process")
     parser = Parser(ChildProcessRunner())
     data = script.encode()
-    code, _ = await failure(parser, "a.txt", data)
-    assert code in ("invalid_file", "server_error")
+    try:
+        code, _ = await failure(parser, "a.txt", data)
+        assert code in ("invalid_file", "server_error")
+    except IndexingInterrupted:  # it never said that it is ready
+        assert script != "babble"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from service.search.embed import local
+from service.search.embed.base import EmbedderDied
 from service.search.embed.local import LocalEmbedder
 from service.search.embed.wheels import MINILM
 from tests.helper_ids import has_own_id
@@ -32,3 +36,19 @@ async def test_the_memory_of_a_long_text_is_released(tmp_path: Path) -> None:
         assert resident_kb(model) < before + 60 * MB
     finally:
         await model.close()
+
+
+async def test_a_process_that_is_killed_before_it_is_ready_is_no_lasting_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a system that lacks memory: the file gets another attempt."""
+    spawn = local.spawn
+
+    def spawn_and_kill(*args: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        child = spawn(*args, **settings)
+        child.kill()
+        return child
+
+    monkeypatch.setattr(local, "spawn", spawn_and_kill)
+    with pytest.raises(EmbedderDied):
+        await LocalEmbedder(MINILM, tmp_path / "log").embed(["hello"])

@@ -70,6 +70,30 @@ async def run_toys(*orders: Mapping[str, Any], count: int = 1) -> AsyncIterator[
     assert running.cancelled()
 
 
+async def test_a_worker_that_is_killed_before_the_server_serves_is_started_again() -> None:
+    async with run_toys({"is_killed": True}, {}, {"is_killed": True}, {"is_killed": True}, count=2) as toys:
+        assert len(toys.serving()) == 2
+        assert len(toys.ended) == 3
+
+
+@pytest.mark.parametrize(
+    ("orders", "reason", "starts"),
+    [
+        ([{"failure": "The port is taken"}], "The port is taken", 1),
+        ([{"is_killed": True}] * 5, "A worker ended before it was ready: SIGKILL", 5),
+    ],
+    ids=["reason", "killed"],
+)
+async def test_a_server_whose_first_worker_cannot_start_ends(
+    orders: list[Mapping[str, Any]], reason: str, starts: int
+) -> None:
+    toys = Toys(*orders, count=2)
+    with pytest.raises(ExceptionGroup) as raised:
+        await asyncio.wait_for(toys.pool.run(lambda _: None), WAIT_S)
+    assert raised.group_contains(StartupError, match=reason)
+    assert len(toys.ended) == starts
+
+
 async def test_a_worker_that_dies_while_its_predecessor_retires_is_replaced() -> None:
     async with run_toys({"is_busy": True}) as toys:
         [old] = toys.serving()

@@ -6,6 +6,7 @@ At SIGUSR1 it collects the counts of all workers, and writes the answer into the
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import socket
 import sys
@@ -22,6 +23,12 @@ async def _work() -> None:
     assert order is not None
     for message in order.get("first", ()):
         channel.send(**message)
+    if order.get("is_killed"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if "failure" in order:
+        channel.send("failed", reason=order["failure"])
+        await channel.close()
+        return
     if order.get("hangs"):
         await asyncio.Event().wait()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, lambda: channel.send("collect", id=1))

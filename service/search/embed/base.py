@@ -16,6 +16,10 @@ class EmbeddingError(Exception):
         self.message = message
 
 
+class EmbedderDied(EmbeddingError):
+    """The process of the model died, more than once. Another attempt may succeed."""
+
+
 class Embedder(Protocol):
     """An embedding model.
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 
 from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop
-from service.search.embed.base import EmbeddingError, Vector
+from service.search.embed.base import EmbedderDied, EmbeddingError, Vector
 from service.search.embed.wheels import ModelWheel
 from service.storage.temp_folders import TempFolder
 
@@ -79,9 +79,7 @@ class LocalEmbedder:
             except (OSError, asyncio.IncompleteReadError) as error:
                 # The process died, or it was idle and ended just when this request arrived.
                 if is_last:
-                    raise EmbeddingError(
-                        f"The embedding model died: {log_reason(self._log, self._log_start)}"
-                    ) from error
+                    raise EmbedderDied(f"The embedding model died: {log_reason(self._log, self._log_start)}") from error
                 await self._end()
             except TimeoutError:
                 raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
@@ -141,7 +139,10 @@ class LocalEmbedder:
         except (OSError, TimeoutError):
             line = b""
         if line != b"ready\n":
+            was_killed = (child.poll() or 0) < 0
             await self._end()
+            if was_killed:
+                raise EmbedderDied("The embedding model was killed before it was ready.")
             raise EmbeddingError(f"The embedding model cannot start: {log_reason(self._log, self._log_start)}")
 
     async def _end(self) -> None:

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from service.fair_places import OpenPlaces, open_own_places
-from service.search.base import IndexingFailure
+from service.search.base import IndexingFailure, IndexingInterrupted
 from service.search.parse.types import format_of, list_endings
 
 log = structlog.get_logger(__name__)
@@ -123,7 +123,7 @@ class Parser:
         if not ended:
             log.warning("parser_process_died", format=file_format, size=size, ready=ready)
             if not ready:
-                raise IndexingFailure("server_error", "The process that reads files could not be started.")
+                raise IndexingInterrupted("The process that reads files could not be started.")
             raise IndexingFailure(
                 "invalid_file", f"The file takes more memory or time than reading a {file_format} file may."
             )
