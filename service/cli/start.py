@@ -122,7 +122,7 @@ async def _run(
             "embedded_model": model is not None,
         }
         if server_import is None:
-            await run_workers(settings, upstreams, listeners, announce)
+            await run_workers(settings, upstreams, listeners, announce, console_urls.append)
         else:
             await server_import.result()(settings, **upstreams, ready=announce, on_console=console_urls.append)
         for watcher in watchers:

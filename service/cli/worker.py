@@ -63,13 +63,16 @@ async def _work(end: socket.socket) -> None:
 
 
 async def _serve(settings: Settings, order: Message, channel: Channel, membership: Membership) -> None:
+    console_urls: list[str] = []
+
     def announce(base_url: str) -> None:
         exempt_started_objects()
         shorten_turns_of_threads()
-        channel.send("ready", base_url=base_url)
+        channel.send("ready", base_url=base_url, console_url=console_urls[0] if console_urls else None)
 
     async with background(membership.run(), collect_while_idle()):
-        await serve(settings, **order["upstreams"], ready=announce, membership=membership)
+        on_console = console_urls.append if order.get("makes_console_link") else None
+        await serve(settings, **order["upstreams"], ready=announce, on_console=on_console, membership=membership)
 
 
 def _first(group: BaseExceptionGroup[StartupError]) -> BaseException:

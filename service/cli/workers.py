@@ -23,11 +23,12 @@ async def run_workers(
     upstreams: Mapping[str, Any],
     listeners: Sequence[socket.socket],
     on_ready: Callable[[str], None],
+    on_console: Callable[[str], None],
 ) -> None:
     """Runs as many workers as the settings say until cancelled. SIGHUP restarts them one by one. Raises StartupError.
 
     `upstreams` are the arguments of `service.app.server.serve` for the addresses and keys. `on_ready` is called with
-    the base URL when all workers serve.
+    the base URL when all workers serve, and `on_console` before it with the console's URL, if it is served.
     """
     count, database_url = settings.worker_count, upstreams["database_url"]
     await wait_until_reachable(database_url, settings.database_wait_s)
@@ -44,6 +45,7 @@ async def run_workers(
             "upstreams": upstreams,
             "listeners": descriptors,
             "is_alone": is_alone,
+            "makes_console_link": is_first and index == 0,
             "pool_size": pool_size,
             "memory": memory,
         }
@@ -56,7 +58,13 @@ async def run_workers(
         database_wait_s=settings.database_wait_s,
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)
-    await workers.run(on_ready)
+
+    def announce(base_url: str, console_url: str | None) -> None:
+        if console_url is not None:
+            on_console(console_url)
+        on_ready(base_url)
+
+    await workers.run(announce)
 
 
 def _reveal(settings: Settings) -> dict[str, Any]:

@@ -86,10 +86,11 @@ class WorkerPool:
         """Replaces all workers, one by one, in the background. Another call meanwhile replaces them once more."""
         self._restart.set()
 
-    async def run(self, on_ready: Callable[[str], None]) -> None:
+    async def run(self, on_ready: Callable[[str, str | None], None]) -> None:
         """Keeps the workers running until cancelled, and stops them then.
 
-        Calls `on_ready` with the base URL when all of them serve. Raises StartupError if one of the first cannot start.
+        Calls `on_ready` with the base URL and the console's URL when all of them serve. Raises StartupError if one of the
+        first cannot start.
         """
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
@@ -99,7 +100,7 @@ class WorkerPool:
                 first, *others = self._seats
                 base_url = await self._fill_first(first)
                 await asyncio.gather(*(self._fill_first(seat) for seat in others))
-                on_ready(base_url)
+                on_ready(base_url, None if first.process is None else first.process.console_url)
                 receivers = [tasks.create_task(self._keep(seat)) for seat in self._seats]
                 receivers += [tasks.create_task(self._watch()), tasks.create_task(self._restart_when_asked())]
                 await asyncio.Event().wait()

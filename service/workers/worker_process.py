@@ -38,7 +38,7 @@ class WorkerProcess:
     """A worker from its start to its end.
 
     `missed_beats` is the number of checks since its last sign of life, `counts` the last counters that it has sent, and
-    `is_ready` says if it serves.
+    `is_ready` says if it serves. `console_url` is the address of the console, if the order asks for one.
     """
 
     def __init__(self, index: int, child: subprocess.Popen[bytes], channel: Channel) -> None:
@@ -48,6 +48,7 @@ class WorkerProcess:
         self.counts: Counts = {}
         self.is_ready = False
         self.is_retired = False
+        self.console_url: str | None = None
         self._child = child
         self._channel = channel
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -118,6 +119,7 @@ class WorkerProcess:
         match message["kind"]:
             case "ready":
                 self.is_ready = True
+                self.console_url = message.get("console_url")
                 self._set_ready(message["base_url"])
             case "failed":
                 self._fail(StartupError(message["reason"]))

@@ -16,18 +16,22 @@ import pytest
 
 from tests.client import KEY, Client
 from tests.scripted import ScriptedServer
-from tests.server_process import START_S, wait_until_announced
+from tests.server_process import START_S
 
 WAIT_S = 60.0
 StartWorkers = Callable[..., AbstractAsyncContextManager["WorkerServer"]]
 
 
 class WorkerServer:
-    """A parent with its workers, and a client that opens a connection for each request."""
+    """A parent with its workers, and a client that opens a connection for each request.
 
-    def __init__(self, parent: psutil.Process, client: Client, model_url: str) -> None:
+    `announcement` is the text that the parent printed, up to the base URL.
+    """
+
+    def __init__(self, parent: psutil.Process, client: Client, announcement: str) -> None:
         self.parent = parent
         self.client = client
+        self.announcement = announcement
 
     def workers(self) -> list[psutil.Process]:
         """Returns the processes of the workers, the oldest first."""
@@ -77,10 +81,11 @@ def start_workers(database_url: str, model: ScriptedServer, tmp_path: Path) -> S
         server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
         family: list[psutil.Process] = []
         try:
-            base_url = await asyncio.wait_for(wait_until_announced(server), START_S)
+            announcement = await asyncio.wait_for(_read_announcement(server), START_S)
+            base_url = announcement.rsplit("OPENAI_BASE_URL=", 1)[1].strip()
             parent = psutil.Process(server.pid)
             async with Client(base_url) as client:
-                found = WorkerServer(parent, client, model.base_url)
+                found = WorkerServer(parent, client, announcement)
                 family = found.workers()
                 yield found
                 family += found.workers() if parent.is_running() else []
@@ -92,3 +97,14 @@ def start_workers(database_url: str, model: ScriptedServer, tmp_path: Path) -> S
             assert alive == [], "a worker outlived its parent"
 
     return start
+
+
+async def _read_announcement(server: asyncio.subprocess.Process) -> str:
+    """Returns the text that the server prints until it is ready, which ends with its base URL."""
+    assert server.stdout is not None
+    text = ""
+    async for line in server.stdout:
+        text += line.decode()
+        if b"OPENAI_BASE_URL=" in line:
+            return text
+    raise AssertionError("the server ended before it was ready")

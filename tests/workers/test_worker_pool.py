@@ -58,7 +58,7 @@ class Toys:
 async def run_toys(*orders: Mapping[str, Any], count: int = 1) -> AsyncIterator[Toys]:
     """Runs a pool of toys. The first ones that are started get the orders, the others an empty one."""
     toys, ready = Toys(*orders, count=count), asyncio.Event()
-    running = asyncio.create_task(toys.pool.run(lambda _: ready.set()))
+    running = asyncio.create_task(toys.pool.run(lambda _base_url, _console_url: ready.set()))
     try:
         async with asyncio.timeout(WAIT_S):
             await ready.wait()
@@ -89,7 +89,7 @@ async def test_a_server_whose_first_worker_cannot_start_ends(
 ) -> None:
     toys = Toys(*orders, count=2)
     with pytest.raises(ExceptionGroup) as raised:
-        await asyncio.wait_for(toys.pool.run(lambda _: None), WAIT_S)
+        await asyncio.wait_for(toys.pool.run(lambda _base_url, _console_url: None), WAIT_S)
     assert raised.group_contains(StartupError, match=reason)
     assert len(toys.ended) == starts
 

@@ -21,6 +21,8 @@ async def test_a_killed_worker_is_replaced_and_no_new_connection_fails(
 ) -> None:
     """The connections that the dead worker had not accepted go to the other one."""
     async with start_workers() as server:
+        origin = server.client.base_url.removesuffix("/v1")
+        assert f"{origin}/console#sign-in=" in server.announcement, "as a server of one process prints it"
         first, second = await server.health_workers()
         assert {first["pid"], second["pid"]} == {process.pid for process in server.workers()}
         model.script(says("Never read").waits("first"), says("Whole"))
