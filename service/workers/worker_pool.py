@@ -89,8 +89,8 @@ class WorkerPool:
     async def run(self, on_ready: Callable[[str, str | None], None]) -> None:
         """Keeps the workers running until cancelled, and stops them then.
 
-        Calls `on_ready` with the base URL and the console's URL when all of them serve. Raises StartupError if one of the
-        first cannot start.
+        Calls `on_ready` with the base URL and the console's URL when all of them serve. Raises StartupError if one of
+        the first cannot start.
         """
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from service.child_process import spawn
 from service.search.embed import local
 from service.search.embed.base import EmbedderDied
 from service.search.embed.local import LocalEmbedder
@@ -42,7 +43,6 @@ async def test_a_process_that_is_killed_before_it_is_ready_is_no_lasting_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As by a system that lacks memory: the file gets another attempt."""
-    spawn = local.spawn
 
     def spawn_and_kill(*args: Any, **settings: Any) -> subprocess.Popen[bytes]:
         child = spawn(*args, **settings)

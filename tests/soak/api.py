@@ -41,7 +41,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class StreamState:
-    """What a client has seen of a run's stream, over all its connections."""
+    """The frames of a run's stream that a client has got, over all its connections."""
 
     ids: list[str] = field(default_factory=list)
     events: list[str] = field(default_factory=list)

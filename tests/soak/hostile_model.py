@@ -42,7 +42,7 @@ ENDLESS_BYTES = 64 * 1024 * 1024
 
 @dataclass(slots=True)
 class ModelRecord:
-    """What the model said, and the faults of prompts that it got. `said` maps each whole answer to its marker."""
+    """The answers of the model, and the faults of prompts that it got. `said` maps each whole answer to its marker."""
 
     calls: int = 0
     said: dict[str, str] = field(default_factory=dict)
