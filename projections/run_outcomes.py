@@ -7,8 +7,8 @@ stay when their thread is deleted, and have no text.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Literal, assert_never
 
 from events.actors import KeyActor, TokenActor
@@ -23,6 +23,8 @@ _SQL = queries("run_outcomes")
 ENDS = ("run.completed", "run.incomplete", "run.failed", "run.cancelled", "run.expired")
 # The types of the events that change rows.
 TYPES = ("run.created", "run.started", *ENDS)
+# Failed runs that a report counts. If it is about several projects, each has an equal share of them.
+MAX_FAILED_RUNS = 50_000
 OutcomeGroup = Literal["project_id", "api_key_id", "model", "assistant_id"]
 
 
@@ -82,6 +84,14 @@ class _Course:
     creation: tuple[Any, ...] | None = None
     started_at: datetime | None = None
     end: tuple[datetime | None, str | None, str | None] = (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureReport:
+    """The groups of the failed runs that ended at `counted_from` or later."""
+
+    counted_from: datetime
+    groups: list[FailureGroup]
 
 
 async def _add_rows(db: Connection, recorded: Sequence[RecordedEvent[Any]]) -> None:
@@ -157,10 +167,19 @@ async def report(
 
 async def failures(
     db: Connection, only: OutcomeFilter, *, groups: Collection[OutcomeGroup], limit: int
-) -> list[FailureGroup]:
-    """Returns the causes for which runs ended without an answer, the most frequent first, up to `limit` of them."""
-    rows = await db.fetch(_SQL["failures"], *(condition for condition in _conditions(only)), list(groups), limit)
-    return [FailureGroup(**row) for row in rows]
+) -> FailureReport:
+    """Returns the causes for which runs ended without a whole answer, the most frequent first, up to `limit` of them.
+
+    If more than MAX_FAILED_RUNS ended so, only the newest ones are counted: all since a second.
+    """
+    projects = None if only.projects is None else sorted({*only.projects})
+    most = MAX_FAILED_RUNS if projects is None else max(1, MAX_FAILED_RUNS // max(1, len(projects)))
+    suffix = "all" if projects is None else "projects"
+    uncounted = await db.fetchval(_SQL[f"uncounted_{suffix}"], only.since, only.until, projects, most)
+    since = only.since if uncounted is None else uncounted.replace(microsecond=0) + timedelta(seconds=1)
+    counted = replace(only, since=since, projects=projects)
+    rows = await db.fetch(_SQL[f"failures_{suffix}"], *_conditions(counted), list(groups), limit, most)
+    return FailureReport(since, [FailureGroup(**row) for row in rows])
 
 
 async def count_active(db: Connection, projects: Collection[str] | None) -> dict[str, int]:

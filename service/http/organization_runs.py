@@ -54,9 +54,9 @@ async def failures(request: web.Request) -> web.Response:
             run_id=each.run_id,
             ended_at=each.ended_at,
         )
-        for each in found
+        for each in found.groups
     ]
-    return answer(render_failures(asked, rendered))
+    return answer(render_failures(asked, found.counted_from, rendered))
 
 
 def _filter_of(request: web.Request, asked: UsageQuery, end: int) -> OutcomeFilter:

@@ -65,8 +65,15 @@ def render_failure(
     }
 
 
-def render_failures(query: UsageQuery, found: Sequence[Json]) -> Json:
-    return {"object": "list", "start_time": query.start, "end_time": query.end, "data": list(found)}
+def render_failures(query: UsageQuery, counted_from: datetime, found: Sequence[Json]) -> Json:
+    """Returns the list of failures. `counted_from` is the start, or later if the range has too many failed runs."""
+    return {
+        "object": "list",
+        "start_time": query.start,
+        "end_time": query.end,
+        "counted_from": int(counted_from.timestamp()),
+        "data": list(found),
+    }
 
 
 def _render_percentiles(values: Sequence[float] | None) -> dict[str, Any] | None:

@@ -69,9 +69,9 @@ WHERE ended_at >= $1 AND ended_at < $2
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3, 4, 5;
 
--- name: failures
--- The causes of ends without a whole answer, with the newest run of each. Parameters as those of `report`; $7 are the
--- groups beside the cause.
+-- name: failures_projects
+-- The causes of ends without a whole answer, with the newest run of each, in the different projects $3. Other parameters
+-- as those of `report`; $7 are the groups beside the cause, and $9 is the bound of runs of a project.
 SELECT
     status, cause,
     CASE WHEN 'model' = ANY ($7::text[]) THEN model END AS model,
@@ -80,15 +80,61 @@ SELECT
     (array_agg(thread_id ORDER BY ended_at DESC, run_id))[1] AS thread_id,
     (array_agg(run_id ORDER BY ended_at DESC, run_id))[1] AS run_id,
     max(ended_at) AS ended_at
-FROM run_outcomes
-WHERE ended_at >= $1 AND ended_at < $2 AND status IN ('failed', 'incomplete', 'expired')
-    AND ($3::text[] IS NULL OR project_id = ANY ($3))
-    AND ($4::text[] IS NULL OR key_id = ANY ($4))
+FROM unnest($3::text[]) AS asked (project_id)
+CROSS JOIN LATERAL (
+    SELECT status, cause, model, assistant_id, key_id, thread_id, run_id, ended_at FROM run_outcomes
+    WHERE project_id = asked.project_id AND ended_at >= $1 AND ended_at < $2
+        AND status IN ('failed', 'incomplete', 'expired')
+    ORDER BY ended_at DESC
+    LIMIT $9
+) AS failed
+WHERE ($4::text[] IS NULL OR key_id = ANY ($4))
     AND ($5::text[] IS NULL OR model = ANY ($5))
     AND ($6::text[] IS NULL OR assistant_id = ANY ($6))
 GROUP BY 1, 2, 3, 4
 ORDER BY runs DESC, ended_at DESC
 LIMIT $8;
+
+-- name: failures_all
+-- The same of all projects; $3 is null, and $9 the bound of all runs.
+SELECT
+    status, cause,
+    CASE WHEN 'model' = ANY ($7::text[]) THEN model END AS model,
+    CASE WHEN 'assistant_id' = ANY ($7) THEN assistant_id END AS assistant_id,
+    count(*) AS runs,
+    (array_agg(thread_id ORDER BY ended_at DESC, run_id))[1] AS thread_id,
+    (array_agg(run_id ORDER BY ended_at DESC, run_id))[1] AS run_id,
+    max(ended_at) AS ended_at
+FROM (
+    SELECT status, cause, model, assistant_id, key_id, thread_id, run_id, ended_at FROM run_outcomes
+    WHERE ended_at >= $1 AND ended_at < $2 AND status IN ('failed', 'incomplete', 'expired') AND $3::text[] IS NULL
+    ORDER BY ended_at DESC
+    LIMIT $9
+) AS failed
+WHERE ($4::text[] IS NULL OR key_id = ANY ($4))
+    AND ($5::text[] IS NULL OR model = ANY ($5))
+    AND ($6::text[] IS NULL OR assistant_id = ANY ($6))
+GROUP BY 1, 2, 3, 4
+ORDER BY runs DESC, ended_at DESC
+LIMIT $8;
+
+-- name: uncounted_projects
+-- The latest end of a run that `failures_projects` does not count, if it counts $4 runs of each project at most.
+SELECT max(first.ended_at)
+FROM unnest($3::text[]) AS asked (project_id)
+CROSS JOIN LATERAL (
+    SELECT ended_at FROM run_outcomes
+    WHERE project_id = asked.project_id AND ended_at >= $1 AND ended_at < $2
+        AND status IN ('failed', 'incomplete', 'expired')
+    ORDER BY ended_at DESC
+    LIMIT 1 OFFSET $4
+) AS first;
+
+-- name: uncounted_all
+SELECT ended_at FROM run_outcomes
+WHERE ended_at >= $1 AND ended_at < $2 AND status IN ('failed', 'incomplete', 'expired') AND $3::text[] IS NULL
+ORDER BY ended_at DESC
+LIMIT 1 OFFSET $4;
 
 -- name: active (a declared fan-out over the runs that are active now)
 SELECT status, count(*) AS count FROM active_runs

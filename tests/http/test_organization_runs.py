@@ -52,9 +52,9 @@ async def test_runs_and_failures_are_counted(client: Client, pool: Pool, model: 
     [ours] = await results(client, start, project_ids="proj_default")
     assert (ours["num_runs"], ours["completed"], ours["failed"]) == (2, 1, 1)
     assert ours["run_ms"]["p50"] >= ours["wait_ms"]["p50"] >= 0
-    [grouped] = (await client.get("/organization/usage/failures", start_time=str(start), group_by="assistant_id"))[
-        "data"
-    ]
+    failures = await client.get("/organization/usage/failures", start_time=str(start), group_by="assistant_id")
+    assert failures["counted_from"] == failures["start_time"]
+    [grouped] = failures["data"]
     assert (grouped["status"], grouped["num_runs"], grouped["model"]) == ("failed", 1, None)
     assert grouped["cause"] == failed["last_error"]["code"]
     assert grouped["assistant_id"] == failed["assistant_id"]

@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+import pytest
+
 from events.thread import events as e
 from events.thread.commands import DeleteThread
 from projections import run_outcomes, usage
@@ -13,11 +15,13 @@ from projections.run_outcomes import OutcomeFilter
 from service.database import Pool
 from service.usage import follower
 from service.usage.follower import UsageFollower, rebuild_usage
+from sql import queries
 from sql.connection import Connection
 from tests.audit.sealing import seal
 from tests.projections.helpers import ORIGIN, OTHER, writer
 from tests.usage.test_follower import CENTURY_S, run_thread, sums, two_calls
 
+FIRST = 1_700_000_000  # Unix seconds
 ALWAYS = OutcomeFilter(since=datetime(2000, 1, 1, tzinfo=UTC), until=datetime(3000, 1, 1, tzinfo=UTC))
 
 
@@ -36,7 +40,7 @@ async def test_runs_are_counted_once_they_have_ended(pool: Pool, db: Connection,
     assert await counts(db, projects=["proj_2"]) == [("proj_2", 1, 1)]
     assert await counts(db, models=["gpt-test"], assistants=["asst_1"]) == await counts(db)
     assert await counts(db, assistants=["asst_2"]) == await counts(db, keys=["key_1"]) == []
-    assert await run_outcomes.failures(db, ALWAYS, groups=[], limit=10) == []
+    assert (await run_outcomes.failures(db, ALWAYS, groups=[], limit=10)).groups == []
     [found] = await run_outcomes.report(db, ALWAYS, step_s=CENTURY_S, groups=[])
     assert found.run_ms is not None
     assert found.wait_ms is not None
@@ -78,17 +82,67 @@ async def test_followers_at_one_place_share_a_read(pool: Pool, db: Connection) -
     assert len(await db.fetch(places)) == 1
 
 
-async def test_failures_name_the_newest_run(pool: Pool, db: Connection) -> None:
-    for number in (1, 2):
+async def add_failed(db: Connection, *times: int, project: str = "proj_1") -> None:
+    """Adds runs that failed so many seconds after FIRST."""
+    for second in times:
         await db.execute(
-            "INSERT INTO run_outcomes VALUES ($1, 'run_1', 'proj_1', NULL, 'asst_1', 'm', now(), now(),"
+            "INSERT INTO run_outcomes VALUES ($1, 'run_1', $3, NULL, 'asst_1', 'm', now(), now(),"
             " to_timestamp($2::bigint), 'failed', 'server_error')",
-            f"thread_{number}",
-            1_700_000_000 + number,
+            f"thread_{project}_{second}",
+            FIRST + second,
+            project,
         )
-    [found] = await run_outcomes.failures(db, ALWAYS, groups=["model"], limit=10)
-    assert (found.runs, found.cause, found.model, found.assistant_id) == (2, "server_error", "m", None)
-    assert found.thread_id == "thread_2"
+
+
+async def test_failures_name_the_newest_run(db: Connection) -> None:
+    await add_failed(db, 1, 2)
+    found = await run_outcomes.failures(db, ALWAYS, groups=["model"], limit=10)
+    [group] = found.groups
+    assert (group.runs, group.cause, group.model, group.assistant_id) == (2, "server_error", "m", None)
+    assert group.thread_id == "thread_proj_1_2"
+    assert found.counted_from == ALWAYS.since
+
+
+@pytest.mark.parametrize(
+    ("projects", "runs", "first"),
+    [
+        (None, 4, 5),
+        (["proj_1"], 4, 3),
+        (["proj_1", "proj_1", "proj_2"], 4, 5),
+        (["proj_2"], 2, None),
+        (["proj_3"], 0, None),
+        ([], 0, None),
+    ],
+)
+async def test_the_newest_failures_are_counted(
+    db: Connection, monkeypatch: Any, projects: list[str] | None, runs: int, first: int | None
+) -> None:
+    monkeypatch.setattr(run_outcomes, "MAX_FAILED_RUNS", 4)
+    await add_failed(db, 1, 2, 3, 4, 5, 6)
+    await add_failed(db, 5, 6, project="proj_2")
+    found = await run_outcomes.failures(db, replace(ALWAYS, projects=projects), groups=[], limit=10)
+    assert sum(group.runs for group in found.groups) == runs
+    assert found.counted_from == (ALWAYS.since if first is None else datetime.fromtimestamp(FIRST + first, UTC))
+
+
+@pytest.mark.parametrize(
+    ("projects", "index"), [(None, "run_failures_by_time"), (["proj_1"], "run_failures_of_projects")]
+)
+async def test_failures_are_found_by_an_index(db: Connection, projects: list[str] | None, index: str) -> None:
+    """The plan for any values, which prepared statements get, does not read the runs that ended well."""
+    await db.execute(
+        "INSERT INTO run_outcomes SELECT 'thread_' || n, 'run_1', 'proj_' || n % 50, NULL, 'asst_1', 'm', now(), now(),"
+        " to_timestamp($1::bigint + n), CASE WHEN n % 2 = 0 THEN 'failed' ELSE 'completed' END, 'server_error'"
+        " FROM generate_series(1, 5000) AS n",
+        FIRST,
+    )
+    await db.execute("ANALYZE run_outcomes")
+    await db.execute("SET plan_cache_mode = force_generic_plan")
+    suffix, asked = ("all", "NULL") if projects is None else ("projects", "'{proj_1}'")
+    for block, more in (("failures", "NULL, NULL, NULL, '{}', 10, 100"), ("uncounted", "100")):
+        await db.execute(f"PREPARE {block} AS {queries('run_outcomes')[f'{block}_{suffix}']}")
+        plan = await db.fetch(f"EXPLAIN EXECUTE {block} ('2000-01-01', '3000-01-01', {asked}, {more})")
+        assert any(index in line[0] for line in plan), "\n".join(line[0] for line in plan)
 
 
 async def test_a_deleted_thread_stays_counted(pool: Pool, db: Connection) -> None:

@@ -31,7 +31,7 @@ def organization_samples() -> dict[str, list[Json]]:
         "RunsUsage": [
             runs.render_runs_page(_hours(more), {0: results}, {}) for more in (0, 1) for results in _results()
         ],
-        "RunFailures": [runs.render_failures(_hours(0), [_failure(status, name)]) for status, name in _FAILED],
+        "RunFailures": [runs.render_failures(_hours(0), _MOMENT, [_failure(status, name)]) for status, name in _FAILED],
     }
 
 
