@@ -141,6 +141,58 @@ _TEXTS: dict[tuple[str, ...], str] = {
         내일 아침에 기차역에서 만납시다.
         도서관은 오전 아홉 시에 문을 엽니다.
     """,
+    ("cp437", "cp850"): """
+        Größe und Straße: die Übung beginnt um zwölf Uhr.
+        Die Bücher über Vögel stehen im Regal für Gäste.
+        Können Sie mir bitte helfen? fragte der Mann höflich.
+        L'été dernier, nous avons visité le château près de la rivière.
+        C'était très agréable, même s'il a plu toute la journée.
+        El niño comió una manzana y después bebió agua.
+        ¿Dónde está la estación más próxima? ¡Está aquí!
+        Båten går från bryggan klockan åtta på lördag.
+        Det är inte så lätt att förstå språket.
+        Hyvää päivää, missä on lähin pankki täällä?
+        Der Schlüssel liegt auf dem Küchentisch.
+        Les élèves ont passé leurs examens à Noël.
+        La señora Muñoz vive en una casa pequeña.
+        De reünie van de coördinatoren was één succes.
+    """,
+    ("cp850",): """
+        Perché non è venuto alla festa? È già tardi.
+        A reunião começa às nove horas da manhã, não às dez.
+        O coração da cidade está na praça da Sé.
+        Rødgrød med fløde på en skål er en dansk ret.
+        Smørrebrød og øl til frokost på søndag.
+    """,
+    ("mac_cyrillic",): """
+        Съешь же ещё этих мягких французских булок, да выпей чаю.
+        Где находится ближайшая аптека?
+        Мы встретимся завтра утром на вокзале.
+        Москва является столицей России.
+        Документы нужно отправить до конца месяца.
+        Книга лежит на столе, а ручка под столом.
+        Сегодня хорошая погода, и мы идём гулять.
+        В комнате стоит большой стол.
+    """,
+    ("johab",): """
+        서울은 대한민국의 수도이며 가장 큰 도시입니다.
+        가장 가까운 약국이 어디에 있습니까?
+        아이들은 매일 오후에 공원에서 놀아요.
+        책은 창문 옆 책상 위에 있습니다.
+        내일 아침에 기차역에서 만납시다.
+        도서관은 오전 아홉 시에 문을 엽니다.
+        안녕하세요. 만나서 반갑습니다.
+    """,
+    ("iso8859-4",): """
+        Vilnius yra Lietuvos sostinė ir didžiausias šalies miestas.
+        Kur yra artimiausia vaistinė? Ji yra už kampo, šalia bažnyčios.
+        Rīga ir Latvijas galvaspilsēta un lielākā pilsēta Baltijā.
+        Bērni spēlējas dārzā katru dienu pēc skolas beigām.
+        Šiandien oras gražus, todėl einame pasivaikščioti.
+        Grāmata atrodas uz galda pie loga.
+        Ģimene dzīvo mājā pie ezera.
+        Täna on ilus ilm ja õues lõhnab sirel.
+    """,
 }
 
 

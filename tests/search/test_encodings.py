@@ -117,6 +117,9 @@ def test_texts_without_ascii_are_not_taken_for_utf16(text: str, encoding: str) -
         ("Czy wiesz, że to prawda?", "cp1250"),
         ("Список товаров и цен", "cp1251"),
         ("Список товаров и цен для iPhone", "koi8-r"),
+        ("┌───────┬───┐\n│ Größe │ 5 │\n│ Stück │ 7 │\n└───────┴───┘", "cp850"),
+        ("Добро јутро! Њена кућа је велика.", "cp1251"),  # Russian capitals in Mac Cyrillic
+        ("Škoda, žena, život", "cp1250"),  # è, ¸ and × in DOS
     ],
 )
 def test_texts_that_look_like_others(text: str, encoding: str) -> None:

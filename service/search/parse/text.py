@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import chardet
 
+from service.search.parse.alphabets import is_more_plausible
 from service.search.parse.declared_encoding import declared_encoding
 from service.search.parse.types import READ, TextPiece, UnreadableFile
 from service.search.parse.utf16 import east_asian_utf16, utf16_encoding
@@ -25,6 +26,8 @@ _GUESSED = (
     *("cp949", "cp932", "euc_jis_2004", "gb18030", "iso2022_jp_2", "iso2022_kr", "shift_jis_2004", "mac-roman"),
     *("iso8859-1", "iso8859-2", "iso8859-5", "iso8859-7", "iso8859-9", "iso8859-13", "iso8859-15", "koi8-r", "koi8-u"),
 )
+# Encodings that are taken only if the guess does not look like text and one of these does, in this order.
+_RARE = ("mac-cyrillic", "cp850", "cp437", "iso8859-4")
 # Encodings that have all characters of another one at the same bytes, and more.
 _SUPERSETS = {"iso8859-1": "cp1252", "iso8859-9": "cp1254", "tis-620": "cp874", "euc_kr": "cp949"}
 _ESCAPE = b"\x1b$"
@@ -41,6 +44,8 @@ _MARK_IN_WORD = re.compile(r"(?<=[^\W\d_])(?!['’\-­·–—])[^\w\s\x00-\x7f]
 # Bytes that are not ASCII in a short text, and how many times likelier another encoding must be than Windows-1252 if
 # the text looks as if it were in that.
 WESTERN_BYTES, WESTERN_FACTOR = 30, 5.0
+# The least confidence in Johab, whose syllables text in other encodings has by chance.
+JOHAB_CONFIDENCE = 0.1
 _FIRST_OTHER_SCRIPT = 0x370  # Greek; Latin letters come before it
 chardet.detect(b"\xe9t\xe9")  # reads its models, before the worker drops its right to read files
 # Control characters that text does not have. A sample that consists of more than a tenth of them is not text.
@@ -132,6 +137,16 @@ def _is_utf8(file: BinaryIO) -> bool:
 
 def _guess_encoding(head: bytes) -> str:
     """Returns the likeliest encoding by the frequency of pairs of letters. Raises UnreadableFile if none fits."""
+    guess = _guess_common_encoding(head)
+    if is_more_plausible(head, "johab", None) and _confidence(head, "johab") >= JOHAB_CONFIDENCE:
+        return "johab"
+    rare = next((each for each in _RARE if is_more_plausible(head, each, guess)), guess)
+    if rare is None:
+        raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
+    return _SUPERSETS.get(rare, rare)
+
+
+def _guess_common_encoding(head: bytes) -> str | None:
     for encoding in _JAPANESE:
         if _is_kana(head, encoding):
             return encoding
@@ -145,9 +160,7 @@ def _guess_encoding(head: bytes) -> str:
     if guess in _LATIN and _MARK_IN_WORD.search(head.decode(guess, "replace")) is not None:
         others = (each for each in _LATIN if _MARK_IN_WORD.search(head.decode(each, "replace")) is None)
         guess = max(others, key=lambda each: _confidence(head, each), default=guess)
-    if guess is None:
-        raise UnreadableFile("The file holds no text in an encoding that can be recognized.")
-    return _SUPERSETS.get(guess, guess)
+    return guess
 
 
 def _likeliest(head: bytes, encodings: tuple[str, ...]) -> str | None:

@@ -37,7 +37,7 @@ def is_western(text: str) -> bool:
     if not all(_is_spelt(word) for word in _WORD.findall(text.replace("ª", " ").replace("º", " "))):
         return False
     marks = (at for at, letter in enumerate(text) if not letter.isascii() and letter not in _FREE)
-    return all(_is_placed(text, at) for at in marks if not text[at].isalpha() or text[at] in "ªº")
+    return all(is_placed(text, at) for at in marks if not text[at].isalpha() or text[at] in "ªº")
 
 
 def has_letters(text: str) -> bool:
@@ -81,7 +81,7 @@ def _is_in_place(before: str, letter: str, after: str) -> bool:
             return True
 
 
-def _is_placed(text: str, at: int) -> bool:
+def is_placed(text: str, at: int) -> bool:
     """Returns whether a mark stands where texts have it."""
     before, after = text[at - 1 : at] or " ", text[at + 1 : at + 2] or " "
     inside = before.isalpha() and after.isalpha()
