@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from service.search.languages import LANGUAGES, language_of
 
 # The version of these rules. Chunks of an older version get their words again (`word_renewal`).
-WORD_RULES = 3
+WORD_RULES = 4
 # A word of each chunk that names its language. It has a space, so that no word of a text equals it.
 _LANGUAGE_PREFIX = "language "
 LANGUAGE_WORDS = tuple(_LANGUAGE_PREFIX + name for name in LANGUAGES)
@@ -48,9 +48,12 @@ _LONE_WORD = re.compile(f"[{_HAN}{_HANGUL}]")
 # Signs that join the next letter to the one before, in Khmer, Burmese, Tai Tham, Balinese and Javanese.
 _JOINERS = frozenset("\u17d2\u1039\u1a60\u1b44\ua9c0")
 # Signs that are written or omitted freely: soft hyphens, the points of Hebrew, the vowel signs and the stretching of
-# Arabic, the nukta of Hindi.
+# Arabic, the nukta of Hindi. Signs without a width that say how letters are set: places where a line may break, the
+# direction of writing, joiners, variants of a sign. The joiner that Persian writes for a space inside a word stays.
 _OPTIONAL = re.compile(
-    "[\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670\u093c]"
+    "[\u00ad\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u0640\u064b-\u0652\u0670\u093c"
+    "\u034f\u061c\u180b-\u180f\u200b\u200d-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff"
+    "\U000e0100-\U000e01ef]|(?<![\u0600-\u06ff])\u200c"
 )
 # Digits of all scripts are those of ASCII, and œ is written oe by many.
 _SAME = {code: str(unicodedata.decimal(chr(code))) for code in range(0x80, 0x20000) if chr(code).isdecimal()}

@@ -106,6 +106,11 @@ def test_compatibility_forms_are_folded() -> None:
         ("l’œuvre Œdipe", "l’oeuvre OEdipe"),
         ("٢٠٢٤ ۲۰۲۴ २०२४", "2024 2024 2024"),
         ("๗๐", "70"),
+        ("Donau\u200bdampf\u2060schiff\ufefffahrt", "Donaudampfschifffahrt"),
+        ("a\u200eb \u202bc\u202c\u061cd", "ab cd"),
+        ("അവന്\u200d क्\u200cष", "അവന് क्ष"),
+        ("图书\u200b馆 ภาษา\u200bไทย ភាសា\u200bខ្មែរ", "图书馆 ภาษาไทย ភាសាខ្មែរ"),
+        ("葛\U000e0100城 ☺\ufe0f", "葛城 ☺"),
     ],
 )
 def test_forms_that_writers_choose_freely_are_folded(written: str, other: str) -> None:
@@ -117,6 +122,10 @@ def test_positions_are_bounded() -> None:
     pairs = divide_text("图书" * 20_000).pairs
     assert max(int(at) for word in pairs.split() for at in word.split(":")[1].split(",")) <= 16_383
     assert max(word.count(",") for word in pairs.split()) < 255
+
+
+def test_the_joiner_that_stands_for_a_space_divides_persian_words() -> None:
+    assert "می\u200cخواهم" in divide_query("می\u200cخواهم")[0]
 
 
 async def words_find(shelf: Shelf, db: Connection, query: str) -> set[str]:
