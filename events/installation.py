@@ -85,7 +85,9 @@ class TokenCreated(Event):
 class AuditRead(Event):
     """A key with a scope of audits read `path`, `count` times since the minute began. The key is the event's actor.
 
-    The first read of a path in a minute is an event at once, with the count 1; further ones are counted in another.
+    The first read of a path in a minute is an event at once, with the count 1; further ones are counted in another. The
+    path of a read of the past has the query `at`. If the actor is a person at the command line, `path` is the command
+    that read what was deleted from a thread.
     """
 
     type: Literal["audit.read"] = "audit.read"

@@ -14,16 +14,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 
+from events import event_log
 from events.actors import CommandLineActor
 from events.api_key import AUDIT_SCOPES, RevokeKey, Scope
 from events.envelope import Origin
 from events.ids import IdSource
-from events.installation import INSTALLATION_PROJECT
+from events.installation import INSTALLATION_PROJECT, AuditRead, RecordActs
 from events.project import DEFAULT_PROJECT
-from events.streams import KEY
+from events.streams import KEY, THREAD
 from projections import keys, projects
 from projections.projects import Project
 from service.access.keys import make_key
+from service.audit.acts import write_installation
 from service.database import Pool, connect, open_pool
 from service.embedded.data_dir import DataDir, default_data_dir
 from service.embedded.postgres import DatabaseUrls, EmbeddedPostgres
@@ -77,6 +79,20 @@ def actor() -> CommandLineActor:
     except (KeyError, OSError):  # an account without a name, as in containers
         user = str(os.getuid())
     return CommandLineActor(f"{user}@{socket.gethostname()}")
+
+
+async def record_deleted_read(pool: Pool, thread_id: str, command: str) -> None:
+    """Records that a person reads what was deleted from a thread. Call it before anything is shown.
+
+    Records nothing if there is no such thread.
+    """
+    async with pool.acquire() as db:
+        head = await event_log.head(db, thread_id, THREAD)
+    if head.project_id is None:
+        return
+    act = AuditRead(project_id=head.project_id, path=f"everthread {command} {thread_id} --deleted", count=1)
+    writer = Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
+    await write_installation(writer, Origin(INSTALLATION_PROJECT, actor()), RecordActs((act,)))
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ def fork(
 
     async def work() -> None:
         from projections.row_fold import CannotFold
+        from service.cli import admin
         from service.cli.thread_deletion import pairs_of
         from service.forks.forks import Forks
         from service.replay.time_travel import TimeTravel, Viewer
@@ -43,6 +44,8 @@ def fork(
         async with open_writer(data_dir) as writer:
             asked = parse_fork(body)
             origin = await origin_of(writer, thread)
+            if deleted:
+                await admin.record_deleted_read(writer.pool, thread, "fork")
             forks = Forks(writer, TimeTravel(writer.pool, writer.clock))
             ids = RandomIds()
             try:

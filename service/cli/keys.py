@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -190,5 +191,27 @@ def say(line: str) -> None:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Runs the work of a command in an event loop of its own."""
-    asyncio.run(work)
+    """Runs the work of a command in an event loop of its own.
+
+    SIGTERM, and SIGHUP unless it is ignored, cancel the work as Ctrl-C does, so that it leaves nothing half-done.
+    """
+    asyncio.run(_cancel_on_signals(work))
+
+
+async def _cancel_on_signals(work: Coroutine[Any, Any, None]) -> None:
+    loop, task, received = asyncio.get_running_loop(), asyncio.ensure_future(work), list[int]()
+
+    def cancel(number: int) -> None:
+        received.append(number)
+        loop.remove_signal_handler(number)  # a second one ends the process at once
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, cancel, number)
+    try:
+        await task
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        raise typer.Exit(128 + received[0]) from None

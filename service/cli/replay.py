@@ -145,6 +145,8 @@ async def open_run(
         reader = None
         try:
             thread_id = thread or await thread_of_run(pool, run_id)
+            if sees_deleted:
+                await admin.record_deleted_read(pool, thread_id, "replay")
             # Both hosted tools perform a call again if its process died.
             reader = RunReader(pool, thread_id, run_id, lambda _: "again", sees_deleted=sees_deleted)
             yield reader

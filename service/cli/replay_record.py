@@ -22,6 +22,7 @@ def record(runs: Sequence[str], path: Path, *, has_texts: bool, sees_deleted: bo
         from service.cli import admin
         from service.database import open_pool
         from service.replay.recorded_events import NotReadable
+        from service.replay.run_reader import thread_of_run
         from service.replay.run_recorder import load_run, record_lines
 
         settings = Settings.load(data_dir=data_dir)
@@ -31,6 +32,8 @@ def record(runs: Sequence[str], path: Path, *, has_texts: bool, sees_deleted: bo
             pool = await open_pool(url)
             try:
                 for run_id in runs:
+                    if sees_deleted:
+                        await admin.record_deleted_read(pool, await thread_of_run(pool, run_id), "replay --record")
                     events = await load_run(pool, run_id, sees_deleted=sees_deleted)
                     lines = list(record_lines(events, has_texts=has_texts))
                     # Runs of one thread are one history: the longest one.

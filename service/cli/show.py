@@ -53,6 +53,8 @@ def show(
             pool = await open_pool(url)
             try:
                 point = Moment(SystemClock().now()) if at is None else parse_as_of(at)
+                if deleted:
+                    await admin.record_deleted_read(pool, thread, "show")
                 contents = await _read(pool, thread, point, sees_deleted=deleted)
             except DomainError as error:
                 raise CommandError(error.message) from None

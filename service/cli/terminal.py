@@ -17,7 +17,8 @@ from service.errors import CommandError
 
 # The least size of a screen in columns and lines, for terminals that do not know theirs.
 MIN_WIDTH, MIN_HEIGHT = 20, 4
-_BEGIN = "\x1b[?1049h\x1b[?25l\x1b[?7l"  # the other screen, without a cursor, and without wrapping
+_HIDE_CURSOR = "\x1b[?25l"
+_BEGIN = f"\x1b[?1049h{_HIDE_CURSOR}\x1b[?7l"  # the other screen, without a cursor, and without wrapping
 _END = "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _SEQUENCES = {
     "\x1b[A": "up",
@@ -69,13 +70,15 @@ class Terminal:
 
     def draw(self, lines: Sequence[Text]) -> None:
         """Shows the lines from the top of the screen on. Colours follow the environment, such as NO_COLOR."""
-        width, _ = self.size
+        width, height = self.size
         console = Console(file=StringIO(), force_terminal=True, width=width, legacy_windows=False)
         for number, line in enumerate(lines):
             console.print(line, end="" if number == len(lines) - 1 else "\n", no_wrap=True, crop=True, highlight=False)
         assert isinstance(console.file, StringIO)
-        rows = [f"{row}\x1b[K" for row in console.file.getvalue().split("\n")]
-        sys.stdout.write("\x1b[H" + "\r\n".join(rows) + "\x1b[J")
+        # Each row is erased before it is written: behind a row of the whole width, that would erase its last character.
+        rows = [f"\x1b[K{row}" for row in console.file.getvalue().split("\n")]
+        rest = "\r\n\x1b[J" if len(rows) < height else ""
+        sys.stdout.write("\x1b[H" + "\r\n".join(rows) + rest + _HIDE_CURSOR)
         sys.stdout.flush()
 
 

@@ -51,7 +51,7 @@ def usage(
     by: Annotated[str, typer.Option(help="day, model, project, key, assistant, or metadata:KEY of runs")] = "day",
     since: Annotated[str | None, typer.Option(help="A date, or a time with zone; default: 30 days ago")] = None,
     until: Annotated[str | None, typer.Option(help="The end, not included, in the same forms; default: now")] = None,
-    project: Annotated[str | None, typer.Option(help="Only this project, by its id")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project, by its id or name")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table")] = False,
     data_dir: DataDirOption = None,
 ) -> None:
@@ -62,25 +62,25 @@ def usage(
         from projections.usage import UsageFilter
         from service.cli import admin
         from service.cli.thread_deletion import parse_time
-        from service.database import connect
+        from service.database import open_pool
         from service.usage.follower import catch_up_usage
 
         now = SystemClock().now()
-        only = UsageFilter(
-            since=now - timedelta(days=DEFAULT_DAYS) if since is None else parse_time(since, "--since"),
-            until=now if until is None else parse_time(until, "--until"),
-            projects=None if project is None else (project,),
-        )
+        start = now - timedelta(days=DEFAULT_DAYS) if since is None else parse_time(since, "--since")
+        end = now if until is None else parse_time(until, "--until")
         settings = Settings.load(data_dir=data_dir)
         logs.configure("warning")
         prices = load_prices(settings)
         async with admin.open_database(settings) as url:
-            db = await connect(url)
+            pool = await open_pool(url)
             try:
-                await catch_up_usage(db)
-                rows = await _collect(db, only, groups, prices)
+                projects = None if project is None else (await admin.project_id_of(pool, project),)
+                async with pool.acquire() as db:
+                    await catch_up_usage(db)
+                    only = UsageFilter(since=start, until=end, projects=projects)
+                    rows = await _collect(db, only, groups, prices)
             finally:
-                await db.close()
+                pool.terminate()
         _print_json(rows) if as_json else _print_table(by, rows)
 
     run(work())
@@ -168,6 +168,9 @@ def _print_json(rows: Sequence[UsageRow]) -> None:
 
 
 def _print_table(by: str, rows: Sequence[UsageRow]) -> None:
+    if not rows:
+        say("No model call was counted in this time.")
+        return
     table = Table(box=None, pad_edge=False)
     table.add_column(printable(by, MAX_LABEL))
     for heading in ("calls", "input", "cached", "output", "cost"):

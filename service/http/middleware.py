@@ -22,6 +22,7 @@ from service.http.responses import headers
 from service.http.services import ACTS, LOG, SETTINGS, TELEMETRY
 from service.wire import storable_text, v1, v2
 from service.wire.api import Wire
+from service.wire.as_of import AT
 
 log = structlog.get_logger()
 
@@ -33,6 +34,8 @@ _V1_ONLY = (
 # The header that shows or hides the quotes of citations in one answer of v2.
 QUOTES = "Everthread-Quotes"
 QUOTES_VALUES = ("on", "off")
+# Characters of a point in time that the record of a read has.
+MAX_RECORDED_AT = 64
 _NOUNS = {"step_id": "run step", "vector_store_id": "vector store", "batch_id": "vector store file batch"}
 # The methods of requests that append no events; their clients are not recorded.
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -116,8 +119,14 @@ def _check_ids(request: web.Request) -> None:
 
 
 def _path_of_read(request: web.Request) -> str:
-    """Returns the path that a read for an audit is recorded with: its pattern for tiles, of which a log has many."""
-    return request[ROUTE].plain_path if ROUTE in request and not request[ROUTE].versions else request.path
+    """Returns the path that a read for an audit is recorded with: its pattern for tiles, of which a log has many.
+
+    A read of the past, which shows what was deleted since, has its point (`at`), cut to MAX_RECORDED_AT characters.
+    """
+    if ROUTE in request and not request[ROUTE].versions:
+        return request[ROUTE].plain_path
+    at = request.query.get(AT)
+    return request.path if at is None else f"{request.path}?{AT}={at[:MAX_RECORDED_AT]}"
 
 
 def _shows_quotes(request: web.Request) -> bool:

@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from events.thread.commands import ThreadCommand
 from service.cli.run_steps import RunSteps, StepFacts
-from service.cli.terminal import keys_of
+from service.cli.terminal import Terminal, keys_of
 from service.database import Pool
 from service.replay.run_timeline import RunTimeline
 from service.replay.run_view import RunView
@@ -143,7 +144,7 @@ class Screen:
 
     def rows(self) -> list[str]:
         """Returns the rows of the newest whole screen."""
-        screens = [part for part in self.output.split("\x1b[H")[1:] if part.endswith("\x1b[J")]
+        screens = [part for part in self.output.split("\x1b[H")[1:] if part.endswith("\x1b[?25l")]
         return [_STYLE.sub("", row) for row in screens[-1].split("\r\n")] if screens else []
 
     async def wait_for(self, text: str) -> list[str]:
@@ -175,6 +176,37 @@ def terminal(arguments: list[str], width: int, height: int, **env: str) -> Itera
         process.kill()
         process.wait()
         os.close(master)
+
+
+def test_rows_of_the_whole_width_keep_their_last_character(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    width, height = 12, 3
+    monkeypatch.setattr(Terminal, "size", (width, height))
+    for rows in (["a" * width, "b" * width, "c" * width], ["d" * width, "short"]):
+        Terminal().draw([Text(row) for row in rows])
+        assert screen_of(capsys.readouterr().out, width, height) == rows
+
+
+def screen_of(output: str, width: int, height: int) -> list[str]:
+    """Returns the rows that a VT100 of this size shows: behind the last column, the cursor waits on it."""
+    rows, row, column = ["x" * width for _ in range(height)], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]", output):
+        at = min(column, width - 1)
+        if part == "\x1b[H":
+            row = column = 0
+        elif part in ("\x1b[K", "\x1b[J"):
+            rows[row] = rows[row][:at]
+            rows[row + 1 :] = rows[row + 1 :] if part == "\x1b[K" else [""] * (height - row - 1)
+        elif part == "\r":
+            column = 0
+        elif part == "\n":
+            assert row + 1 < height, "the screen scrolls"
+            row += 1
+        elif part[0] != "\x1b":
+            rows[row] = rows[row][:column].ljust(column) + part + rows[row][column + 1 :]
+            column += 1
+    return [row for row in rows if row]
 
 
 @pytest.mark.slow

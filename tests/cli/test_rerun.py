@@ -124,7 +124,10 @@ async def test_finished_reruns_are_printed_if_the_next_one_is_refused(
             assert "1 ×: Eight, or so." in output
 
 
-async def test_an_interrupted_rerun_is_cancelled(client: Client, database_url: str, model: ScriptedServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_rerun_is_cancelled(
+    client: Client, database_url: str, model: ScriptedServer, number: signal.Signals
+) -> None:
     model.script(says("One"))
     run = await client.settled(await run_of(client, "Hi"))
     model.script(says("Two").holds("answer"))
@@ -136,9 +139,10 @@ async def test_an_interrupted_rerun_is_cancelled(client: Client, database_url: s
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     await model.wait_for_gate("answer")
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     output, report = await process.communicate()
-    assert (process.returncode == 0, output) == (False, b"")
+    assert (process.returncode, output) == (128 + number, b"")
+    assert b"Traceback" not in report
     line = re.search(r"Interrupted: the rerun (run_\w+) in the fork (thread_\w+) was cancelled\.\n", report.decode())
     assert line is not None, report
     [new] = await listed(client, f"/threads/{line[2]}/runs")

@@ -14,6 +14,7 @@ from service.database import Pool
 from service.replay.past_thread import PastThread
 from service.replay.time_travel import TimeTravel, Viewer
 from service.wire.as_of import StreamVersion
+from tests.audit.test_acts import recorded
 from tests.cli.test_keys import everthread
 from tests.client import Client
 from tests.clock import CLOCK
@@ -47,6 +48,9 @@ async def test_the_objects_of_the_api(client: Client, database_url: str, pool: P
         0,
         [one["id"] for one in objects if one is not message],
     )
+    reads = await recorded(pool, "audit.read")
+    assert [read["path"] for read in reads] == [f"everthread show {run['thread_id']} --deleted"]
+    assert reads[0]["actor"].startswith("cli:")
     now = [orjson.loads(line) for line in (await command(database_url, run["thread_id"], "--json"))[1].splitlines()]
     assert (now[0]["metadata"], now[1]["status"]) == ({"x": "y"}, "cancelled")
     code, output, _ = await command(database_url, run["thread_id"], "--at", version, "--deleted")

@@ -17,6 +17,7 @@ from service.replay.model_lookup import open_lookup
 from service.replay.replay_pages import ReplayPages
 from service.replay.time_travel import ReplayBusy, TimeTravel, Viewer
 from service.wire.replay import ReplayEntry
+from tests.audit.test_acts import recorded
 from tests.cli.test_keys import everthread
 from tests.client import V1, V2, Client
 from tests.clock import CLOCK, IDS
@@ -132,6 +133,9 @@ async def test_deleted_contents_need_the_scope_for_them(client: Client, pool: Po
         assert "It rains" not in found
         assert "[deleted]" in found
         assert joined(await all_pages(auditor, path)) == whole
+        await auditor.get(f"{thread}/messages", at="5")
+        paths = [read["path"] for read in await recorded(pool, "audit.read")]
+        assert {f"/v1{path}", f"/v1{thread}/messages?at=5"} == set(paths)
         await client.delete(thread)
         answer = await client.call("GET", path)
         assert answer.error == (404, f"No thread found with id '{run['thread_id']}'.", None, None)
