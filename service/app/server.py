@@ -180,7 +180,7 @@ async def _open_services(
         access=core.access,
         acts=acts,
         blobs=core.blobs,
-        runs=RunControl(claims=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
+        runs=RunControl(claims=supervisor, steps=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
         time_travel=time_travel,
         replay=ReplayPages(time_travel, open_lookup(settings.model_base_url, settings.models)),
         forks=Forks(writer, time_travel),

@@ -197,8 +197,10 @@ async def _open_steps(request: web.Request, recorded: Sequence[RecordedEvent[Any
     """Returns the step whose outputs were submitted, in its state before them: a stream begins with its completion."""
     submitted = next(entry.event for entry in recorded if isinstance(entry.event, e.ToolOutputsSubmitted))
     project_id, thread_id = origin(request).project_id, request.match_info["thread_id"]
-    async with connection(request) as db:
-        step = await steps.get(db, project_id, thread_id, submitted.run_id, submitted.step_id)
+    step = request.app[RUNS].steps.find_step(thread_id, submitted.step_id, version=recorded[-1].version)
+    if step is None:
+        async with connection(request) as db:
+            step = await steps.get(db, project_id, thread_id, submitted.run_id, submitted.step_id)
     return [replace(step, status="in_progress", ended_at=None, usage=None, outputs={})]
 
 

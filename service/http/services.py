@@ -11,6 +11,7 @@ from aiohttp import web
 
 from events.clock import Clock
 from events.ids import IdSource
+from events.objects import Step
 from events.thread.commands import Claim
 from projections.rows import Page
 from service.access.control import AccessControl
@@ -60,15 +61,22 @@ class ClaimOffers(Protocol):
     ) -> AbstractContextManager[Claim | None]: ...
 
 
+class KnownSteps(Protocol):
+    """Returns a tool_calls step as of a version of its thread, if this process keeps it. The supervisor is one."""
+
+    def find_step(self, thread_id: str, step_id: str, *, version: int) -> Step | None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunControl:
-    """Decides how runs begin.
+    """Decides how runs begin, and knows the steps of those at work.
 
     `lifetime` is in seconds. `busy` says what happens to a run or a message if its thread has an active run and the
     request does not say it.
     """
 
     claims: ClaimOffers
+    steps: KnownSteps
     lifetime: int
     busy: Literal["reject", "queue"]
 

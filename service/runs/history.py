@@ -14,7 +14,7 @@ from functools import partial
 from events import event_log
 from events.envelope import RecordedEvent
 from events.event_log import NO_END
-from events.objects import Json, Message, Run
+from events.objects import Json, Message, Run, Step
 from events.thread import events as e
 from projections import messages, steps
 from projections.rows import PromptPosition
@@ -80,6 +80,16 @@ class HistoryReader:
         if history is None or version is None or history.version < version or not history.covers(window):
             history = await self._read_newer(run, position, window, version)
         return PromptHistory(_number(history.before(position)), history.version, history.window is None)
+
+    def find_step(self, thread_id: str, step_id: str, *, version: int) -> Step | None:
+        """Returns a tool_calls step as of this version of its thread; None if the kept history is of another version,
+        or does not have it.
+        """
+        history = self._cache.find(thread_id)
+        if history is None or history.version != version:
+            return None
+        found = history.entries.get(step_id)
+        return found[1] if found is not None and isinstance(found[1], Step) else None
 
     def follow(self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]]) -> None:
         """Applies events that this process has just appended to the kept history of their thread.

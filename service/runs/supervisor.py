@@ -19,6 +19,7 @@ from events.envelope import Origin, RecordedEvent
 from events.errors import DomainError, StaleClaim
 from events.ids import IdSource
 from events.object_changes import initial_run
+from events.objects import Step
 from events.thread import events as e
 from events.thread.commands import Claim, ClaimRun, ExpireRun
 from events.thread.state import ThreadState
@@ -130,6 +131,10 @@ class Supervisor:
             )
         finally:
             self._offers -= 1
+
+    def find_step(self, thread_id: str, step_id: str, *, version: int) -> Step | None:
+        """Returns a tool_calls step as of this version of its thread, if this process keeps it."""
+        return self._histories.find_step(thread_id, step_id, version=version)
 
     def on_thread_append(
         self, thread_id: str, recorded: Sequence[RecordedEvent[e.ThreadEvent]], state: ThreadState

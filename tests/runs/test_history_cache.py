@@ -12,9 +12,10 @@ import pytest
 from events import event_log
 from events.errors import DomainError
 from events.objects import Message, Run, Step
+from events.thread import events as e
 from events.thread.commands import DeleteMessage
 from events.thread.state import RunState
-from projections import runs
+from projections import runs, steps
 from service.database import Pool
 from service.runs import history
 from service.runs.history import HistoryReader
@@ -22,7 +23,7 @@ from service.runs.history_cache import TYPES, History, HistoryCache
 from service.runs.history_size import entry_bytes
 from sql.connection import Connection
 from tests.events.thread.histories import World
-from tests.events.thread.story import CREATE, add, claim, finish, run
+from tests.events.thread.story import CREATE, add, claim, finish, run, submit
 from tests.projections.helpers import ORIGIN, make_thread, writer
 
 WINDOW = 1_000_000
@@ -270,3 +271,20 @@ def test_a_history_that_has_grown_too_long_is_read_again() -> None:
     assert not History(version=1, window=500, characters=9_000).covers(1_000)
     assert not History(version=1, window=1_000, characters=7_000).covers(1_000)
     assert History(version=1, window=1_000, characters=9_000).covers(1_000)
+
+
+async def test_a_kept_step_is_the_step_of_the_views(pool: Pool) -> None:
+    """It is returned as of the version that the caller knows, and not of another one."""
+    write, reader = writer(pool), HistoryReader(pool)
+    commands = (CREATE, add("one"), run(claim=claim()), finish("", "call_1"), submit("call_1", claim=claim(first="2")))
+    results = [await write.thread(ORIGIN, "thread_1", command) for command in commands]
+    for result in results:
+        reader.follow("thread_1", result.recorded)
+    result = results[-1]
+    submitted = next(each.event for each in result.recorded if isinstance(each.event, e.ToolOutputsSubmitted))
+    async with pool.acquire() as db:
+        step = await steps.get(db, ORIGIN.project_id, "thread_1", submitted.run_id, submitted.step_id)
+    assert reader.find_step("thread_1", step.id, version=result.version) == step
+    assert reader.find_step("thread_1", step.id, version=result.version - 1) is None
+    assert reader.find_step("thread_1", "step_other", version=result.version) is None
+    assert reader.find_step("thread_2", step.id, version=result.version) is None
