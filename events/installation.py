@@ -136,7 +136,29 @@ class ExportEnded(Event):
     last_index: int | None
 
 
-Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded
+class ErasedStream(Event):
+    """A stream whose object was deleted, in version `version`, and the id of its data key, which is destroyed next.
+
+    `forks` are the threads that begin with its history.
+    """
+
+    stream_id: str
+    project_id: str
+    version: int
+    key_id: str
+    forks: list[str] = Field(default_factory=list, exclude_if=lambda forks: not forks)
+
+
+class StreamsErased(Event):
+    """The contents of the streams cannot be read any more. A process that dies between this event and the destruction
+    of a key is followed by another one, which appends the event again.
+    """
+
+    type: Literal["streams.erased"] = "streams.erased"
+    streams: list[ErasedStream]
+
+
+Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded | StreamsErased
 InstallationEvent = (
     InstallationCreated
     | EpochBegun
@@ -147,6 +169,7 @@ InstallationEvent = (
     | SignInsFailed
     | ExportStarted
     | ExportEnded
+    | StreamsErased
 )
 
 
@@ -243,6 +266,8 @@ def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent])
         case LogKeyUsed(verifier_key=key):
             return replace(state, verifier_key=key)
         case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed() | ExportStarted() | ExportEnded():
+            return state
+        case StreamsErased():
             return state
         case _:
             assert_never(recorded.event)

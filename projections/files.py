@@ -109,6 +109,13 @@ async def blob_key(db: Connection, file_id: str) -> str | None:
     return key
 
 
+async def created_blob(db: Connection, file_id: str) -> str | None:
+    """Returns the key of the bytes with which the file was created last, also if it was deleted; None if never."""
+    row = await db.fetchrow(_SQL["creation"], file_id)
+    created = None if row is None else codec.load(leaves.content_json(row["content"]), row["schema_version"])
+    return created.blob if isinstance(created, FileCreated) else None
+
+
 async def load_segments(db: Connection, file: File) -> str | None:
     """Returns the hashes of the file's segments from the event that created it; None if it has none.
 

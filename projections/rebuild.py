@@ -48,6 +48,7 @@ class _Head:
     fence: int
     state_schema: int
     state: bytes
+    erased_version: int
 
     @property
     def has_state(self) -> bool:
@@ -267,6 +268,7 @@ def _heads(rows: Iterable[asyncpg.Record]) -> dict[str, _Head]:
             fence=row["fence"],
             state_schema=row["state_schema"],
             state=row["state"],
+            erased_version=row["erased_version"],
         )
         for row in rows
     }
@@ -289,8 +291,12 @@ def _owners(heads: Mapping[str, _Head], views: Collection[str]) -> dict[str, lis
 
 async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, int]) -> dict[str, RowFold]:
     """Returns the folds of the streams up to the versions `until`. The caller must have opened a transaction."""
-    folds = {id: RowFold(head.stream_type, id, until[id]) for id, head in heads.items()}
-    cursor = await db.cursor(_SQL["events"], list(folds))
+    folds = {id: RowFold(head.stream_type, id, until[id], after=head.erased_version) for id, head in heads.items()}
+    starts = [head.erased_version for head in heads.values()]
+    if any(starts):
+        cursor = await db.cursor(_SQL["events_left"], list(folds), starts)
+    else:
+        cursor = await db.cursor(_SQL["events"], list(folds))
     while rows := await cursor.fetch(PREFETCH):
         for row in rows:
             folds[row["stream_id"]].add(event_log.load_event(row))

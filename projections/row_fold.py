@@ -22,11 +22,14 @@ class CannotFold(RuntimeError):
 
 
 class RowFold:
-    """Folds the events of one stream into its rows, up to a version. Add the events in order, then call `finish`."""
+    """Folds the events of one stream into its rows, up to a version. Add the events in order, then call `finish`.
 
-    def __init__(self, stream_type: StreamType[Any, Any], stream_id: str, until: int) -> None:
+    The events up to version `after` were erased, and the object of the stream was deleted with them.
+    """
+
+    def __init__(self, stream_type: StreamType[Any, Any], stream_id: str, until: int, *, after: int = 0) -> None:
         self.rows = StreamRows()
-        self.version = 0
+        self.version = after
         self._type = stream_type
         self._stream_id = stream_id
         self._until = until

@@ -154,6 +154,8 @@ async def find_position(db: Connection, project_id: str, thread_id: str) -> List
     row = await db.fetchrow(_SQL["list_position"], thread_id, project_id)
     if row is not None:
         return row["created_at"], row["id"]
+    if (erased_at := await db.fetchval(_SQL["erased_position"], thread_id, project_id)) is not None:
+        return erased_at, thread_id
     for first in await event_log.read(db, thread_id, limit=1):
         if isinstance(first.event, e.ThreadCreated) and first.project_id == project_id:
             return creation_time(first), thread_id

@@ -22,6 +22,7 @@ from events.vector_store.events import VectorStoreEvent
 from service.database import DATABASE_ERRORS, Pool
 from service.deltas import CallDeltas, Delta, MessageTextDelta
 from service.tasks.watchdog import Watchdog
+from sql.seals import ContentErased
 
 log = structlog.get_logger()
 
@@ -357,8 +358,8 @@ async def tail(watcher: Watcher, pool: Pool, after: int) -> AsyncIterator[list[I
     Several writers may publish their commits out of order, and other processes only send wake-ups. So the log is read
     if the next version is missing from the items; `Feed.run` finds events whose wake-up was lost. What is read from the
     log is yielded page by page, so that it is never in memory as a whole. A yielded list is empty if nothing arrived
-    for POLL seconds. The iterator never ends. Raises WatcherEnded, WatcherLagging, and errors of the database if it
-    does not answer for PATIENCE seconds.
+    for POLL seconds. The iterator never ends. Raises WatcherEnded, also if the thread was erased, WatcherLagging, and
+    errors of the database if it does not answer for PATIENCE seconds.
     """
     seen = after
     while True:
@@ -393,6 +394,8 @@ async def _read_page(pool: Pool, thread_id: str, after: int) -> list[RecordedEve
         try:
             async with pool.acquire() as db:
                 return await event_log.read(db, thread_id, after=after, limit=MAX_TAKEN)
+        except ContentErased:
+            raise WatcherEnded("the thread was deleted") from None
         except DATABASE_ERRORS:
             if monotonic() >= until:
                 raise

@@ -95,6 +95,11 @@ def is_sealed(value: object) -> bool:
     return isinstance(value, bytes) and value.startswith(MAGIC)
 
 
+def key_id_of(value: bytes) -> str:
+    """Returns the id of the key that sealed the value, in hexadecimal digits."""
+    return value[_KEY_ID_AT:_NONCE_AT].hex()
+
+
 def seal_operations(operations: Sequence[RowOperation], key: StreamKey) -> list[RowOperation]:
     """Returns the operations with their sealed parameters encrypted. All are on rows of the key's stream."""
     return [_seal_operation(operation, key) for operation in operations]

@@ -40,8 +40,6 @@ FILE_IN_CODE = re.compile(
 MODULE = re.compile(r"(?:service|events|projections)(?:\.[a-z_0-9]+)+")
 # Variables with our prefix that scripts read and the server does not.
 VARIABLES_OF_SCRIPTS = frozenset({"EVERTHREAD_PYTHON"})
-# The section of docs/architecture.md whose folders do not exist yet.
-PLANS = re.compile(r"^## What comes next.*?(?=^## )", re.MULTILINE | re.DOTALL)
 
 
 def tracked(*patterns: str) -> list[Path]:
@@ -75,8 +73,8 @@ def anchor(heading: str) -> str:
 
 
 def code_spans(document: Path) -> Iterator[str]:
-    """Yields the code spans of a document, except those about plans."""
-    yield from CODE_SPAN.findall(PLANS.sub("", prose(document)))
+    """Yields the code spans of a document."""
+    yield from CODE_SPAN.findall(prose(document))
 
 
 def generator() -> ModuleType:
@@ -126,14 +124,6 @@ def test_cited_sections_exist() -> None:
                 if section not in headings(document):
                     wrong.append(f"{source.relative_to(ROOT)} cites {name}, {section!r}: no such heading")
     assert not wrong, "\n".join(wrong)
-
-
-def test_plans_are_not_built() -> None:
-    """A part that is built leaves the table of docs/architecture.md, "What comes next, and where it will live"."""
-    (section,) = PLANS.findall((ROOT / "docs/architecture.md").read_text())
-    folders = re.findall(r"^\| [^|]+ \| `([^`]+)` \|", section, re.MULTILINE)
-    assert folders
-    assert not [folder for folder in folders if (ROOT / folder).exists()]
 
 
 def test_files_that_code_names_exist() -> None:

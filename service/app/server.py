@@ -23,6 +23,7 @@ from service.audit.lifespan import (
 from service.console.sessions import Sessions
 from service.database import Pool
 from service.embedded.data_dir import default_data_dir
+from service.erasure.lifespan import erasure_lifespan
 from service.files.lifespan import files_lifespan
 from service.forks.forks import Forks
 from service.http.connections import raise_file_limit
@@ -146,6 +147,11 @@ async def _open_services(
     attestations = await enter(attestations_lifespan(writer, core.attesters))
     run_checks = await enter(run_checks_lifespan(core.feed, core.direct_url, every=settings.verify_runs))
     await enter(usage_lifespan(pool))
+    await enter(
+        erasure_lifespan(
+            writer, core.blobs, indexer, peers, folder=audit_folder, has_restored=settings.restored is not None
+        )
+    )
     generations = await enter(generations_lifespan(pool, core.direct_url))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))

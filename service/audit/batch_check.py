@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from events.leaves import StoredEvent
@@ -26,11 +26,15 @@ _SQL = queries("verify")
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """`events` were checked, of which `waiting` have no index in the log yet."""
+    """`events` were checked, of which `waiting` have no index in the log yet.
+
+    `erased` are pairs of a stream and the id of a key that is missing.
+    """
 
     events: int
     waiting: int
     faults: list[Fault]
+    erased: list[tuple[str, str]] = field(default_factory=list)
 
 
 async def check_batch(db: Connection, stream_ids: Sequence[str]) -> BatchResult:
@@ -70,7 +74,8 @@ async def check_batch(db: Connection, stream_ids: Sequence[str]) -> BatchResult:
                 check.rows = StreamRows()
         faults = await compare_views(db, [check for check in sound if not check.is_erased or check.has_no_rows])
     faults = [*(fault for check in checks.values() for fault in check.faults), *faults]
-    return BatchResult(sum(check.events for check in checks.values()), waiting, faults)
+    erased = [(id, key_id) for id, check in checks.items() for key_id in sorted(check.erased_keys)]
+    return BatchResult(sum(check.events for check in checks.values()), waiting, faults, erased)
 
 
 def _open_check(

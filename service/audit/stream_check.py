@@ -15,7 +15,7 @@ from projections.row_store import StreamRows
 from projections.views import row_operations
 from service.audit.faults import Fault
 from service.audit.ranges import LEAF_BYTES, PendingAppend
-from sql.seals import is_sealed
+from sql.seals import is_sealed, key_id_of
 
 # Missing events that a gap reports one by one.
 MAX_MISSING = 100
@@ -49,6 +49,8 @@ class StreamCheck:
         self.is_erased = False
         self._first_sealed: int | None = None
         self._was_deleted = False
+        # The ids of the destroyed keys, in hexadecimal digits.
+        self.erased_keys: set[str] = set()
         self._head = head
         self.rows = StreamRows()
         self.stream_type = self._type = STREAM_TYPES.get(head["kind"])
@@ -110,6 +112,7 @@ class StreamCheck:
         if is_sealed(event.content):
             self.is_erased = True
             self._first_sealed = self._first_sealed or version
+            self.erased_keys.add(key_id_of(event.content))
         self._was_deleted = self._was_deleted or event.type in _DELETIONS
         if self._type is not None and not self.faults and not self.is_erased:
             self._fold(event)

@@ -14,7 +14,7 @@ from datetime import datetime
 
 from events import codec, leaves
 from events.clients import CLIENT_DOMAIN
-from events.installation import INSTALLATION_ID, LogKeyUsed
+from events.installation import INSTALLATION_ID, LogKeyUsed, StreamsErased
 from service.audit.attestation_check import AttestationResult, Trust, check_attestations
 from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
 from service.audit.batch_workers import check_in_worker, open_worker
@@ -52,6 +52,7 @@ class Progress:
     log_size: int = 0
     checkpoints: int = 0
     unvouched: int = 0
+    erased: int = 0
     attestations: AttestationResult = field(default_factory=AttestationResult)
     faults: list[Fault] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
@@ -85,11 +86,16 @@ async def verify_installation(
     try:
         progress.faults += await check_schema(db, has_views=not await db.fetchval(_SQL["is_replica"]))
         [(progress.total_streams, progress.total_events)] = await db.fetch(_SQL["totals"], scope.since, scope.stream_id)
+        erased = list[tuple[str, str]]()
         async for result in _check_streams(url, db, scope, progress):
+            erased += result.erased
             progress.events += result.events
             progress.waiting += result.waiting
             progress.faults += result.faults
             on_progress(progress)
+        if erased:
+            progress.erased = len({stream_id for stream_id, _ in erased})
+            progress.faults += await _find_lost_keys(db, erased)
         if scope.stream_id is None or progress.total_streams == 0:
             progress.faults += await _find_orphans(db, scope.stream_id)
         log = await _check_log(db, scope)
@@ -108,6 +114,23 @@ async def verify_installation(
     finally:
         await db.close()
     return progress
+
+
+async def _find_lost_keys(db: Connection, erased: Collection[tuple[str, str]]) -> list[Fault]:
+    """Returns a fault for each stream whose key is missing although no event says that it was destroyed."""
+    known = set[tuple[str, str]]()
+    for row in await db.fetch(_SQL["erasures"], INSTALLATION_ID):
+        try:
+            event = codec.load(leaves.content_json(row["content"]), row["schema_version"])
+        except ValueError:  # the event was changed, which the check of its stream reports
+            continue
+        if isinstance(event, StreamsErased):
+            known.update((stream.stream_id, stream.key_id) for stream in event.streams)
+    lost = (pair for pair in erased if pair not in known)
+    return [
+        Fault(stream_id, None, f"the key {key_id} of its contents is missing, and no event says that it was erased")
+        for stream_id, key_id in lost
+    ]
 
 
 async def _check_log(db: Connection, scope: Scope) -> LogResult:

@@ -22,6 +22,7 @@ from service.cli import (
     logs,
     migrate,
     prove,
+    prove_erasure,
     rebuild,
     reindex,
     replay,
@@ -40,6 +41,7 @@ from service.cli.stop_signals import run_loop, run_until_signal
 from service.embedded.data_dir import StoredKey
 from service.errors import CommandError, StartupError
 from service.settings import Settings
+from sql.seals import ContentErased
 
 app = typer.Typer(
     name="everthread", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False
@@ -59,6 +61,7 @@ app.command()(imports.import_openai)
 app.command()(imports.import_azure)
 app.command()(migrate.migrate)
 app.command()(prove.prove)
+app.command()(prove_erasure.prove_erasure)
 app.command()(rebuild.rebuild)
 app.command()(replay.replay)
 app.command()(rerun.rerun)
@@ -170,6 +173,6 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except (StartupError, CommandError) as error:
+    except (StartupError, CommandError, ContentErased) as error:
         Console(stderr=True).print(f"[red]everthread:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(1)

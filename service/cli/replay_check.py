@@ -180,7 +180,7 @@ async def _scopes(pool: Pool, wanted: CheckTargets, *, is_whole: bool) -> list[C
     """Returns the histories to read. Raises CommandError if a run, a stream or a project does not exist."""
     from events.errors import NotFound
     from service.cli import admin
-    from service.replay.check_history import CheckScope, find_missing
+    from service.replay.check_history import CheckScope, find_erased, find_missing
     from service.replay.run_reader import thread_of_run
 
     if is_whole:
@@ -193,5 +193,7 @@ async def _scopes(pool: Pool, wanted: CheckTargets, *, is_whole: bool) -> list[C
     if missing:
         raise CommandError(f"There is no {missing[0]}.")
     streams = list(dict.fromkeys([*threads, *wanted.streams]))
+    if erased := await find_erased(pool, streams):
+        raise CommandError(f"The contents of {erased[0]} were erased.")
     projects = [CheckScope(project_id=await admin.project_id_of(pool, name)) for name in wanted.projects]
     return [*([CheckScope(stream_ids=streams)] if streams else []), *projects]

@@ -138,6 +138,8 @@ class ProgressReport:
         say(f"{self._counts(progress)} of {progress.streams:,} streams; {progress.files:,} files")
         say(f"The log has {progress.log_size:,} events; {progress.waiting:,} wait for their index.")
         signed = "their signatures are valid" if scope.keys else "no public key was given, so no signature was checked"
+        if progress.erased:
+            say(f"{progress.erased:,} streams were erased: of them, only the envelopes of events can be checked")
         if progress.unvouched:
             signed = f"for the keys of {progress.unvouched:,} of them only the database vouches"
         say(f"{progress.checkpoints:,} checkpoints were compared with the log; {signed}.")

@@ -93,7 +93,8 @@ async def open_pool(url: str, max_size: int | None = None) -> Pool:
 
     It has POOL_MAX connections at most, or `max_size`, which is at least POOL_MIN.
     """
-    pool = Pool(partial(_open_connection, url, StreamKeys()), min_size=POOL_MIN, max_size=max_size or POOL_MAX)
+    keys = StreamKeys()
+    pool = Pool(partial(_open_connection, url, keys), min_size=POOL_MIN, max_size=max_size or POOL_MAX, keys=keys)
     await pool.open()
     return pool
 

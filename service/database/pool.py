@@ -7,7 +7,7 @@ frequent queries (docs/performance.md, "What helped").
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from time import monotonic
 from types import TracebackType
@@ -18,7 +18,7 @@ import asyncpg
 from service.database import connection_queue
 from service.database.connection_queue import ConnectionQueue
 from service.database.errors import DATABASE_ERRORS
-from sql.connection import Connection
+from sql.connection import Connection, KeyStore
 
 # Seconds for the reset of a connection whose user was cancelled. After that the connection is closed.
 RESET_TIMEOUT = 1.0
@@ -43,8 +43,17 @@ class Pool:
     The connection that was returned last is used next, so that those that are superfluous stay idle.
     """
 
-    def __init__(self, connect: Callable[[], Awaitable[Connection]], *, min_size: int, max_size: int) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[Connection]],
+        *,
+        min_size: int,
+        max_size: int,
+        keys: KeyStore | None = None,
+    ) -> None:
+        """`keys` is the store that the connections share."""
         self.max_size = max_size
+        self._keys = keys
         self.callers = ConnectionQueue(max_size)
         self._connect = connect
         self._min_size = min_size
@@ -67,6 +76,12 @@ class Pool:
     def idle_size(self) -> int:
         """The number of open connections that nobody uses."""
         return sum(not member.connection.is_closed() for member in self._idle)
+
+    def forget_keys(self, stream_ids: Iterable[str]) -> None:
+        """Drops what the connections keep of the keys of these streams: another process destroyed them."""
+        if self._keys is not None:
+            for id in stream_ids:
+                self._keys.forget(id)
 
     def acquire(self) -> Acquisition:
         """Returns the use of a connection, as a context.

@@ -83,14 +83,17 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True)
 class ExportedEvent:
-    """An event of an export. `index` is its index in the log, and `previous` the leaf of the version before it."""
+    """An event of an export. `index` is its index in the log, and `previous` the leaf of the version before it.
+
+    `content` is None if it was erased.
+    """
 
     index: int
     envelope: Envelope
     commitment: bytes
     previous: bytes
     leaf: bytes
-    content: bytes
+    content: bytes | None
 
 
 class _Record(BaseModel):
@@ -206,13 +209,13 @@ class _EventLine(_Record):
     commitment: str
     previous: str | None
     leaf: str
-    salt: str
-    content: str
+    salt: str | None
+    content: str | None
 
 
 def dump_event(index: int, row: Mapping[str, Any]) -> bytes:
     """Returns the line of an event from its columns, of which `previous` is the leaf of the version before or None."""
-    content: bytes = row["content"]
+    content: bytes | None = row["content"]
     line = {
         "index": index,
         "stream_id": row["stream_id"],
@@ -230,8 +233,8 @@ def dump_event(index: int, row: Mapping[str, Any]) -> bytes:
         "commitment": _encode(row["commitment"]),
         "previous": _encode(row["previous"]),
         "leaf": _encode(row["leaf"]),
-        "salt": _encode(content[:SALT_BYTES]),
-        "content": content[SALT_BYTES:].decode(),
+        "salt": None if content is None else _encode(content[:SALT_BYTES]),
+        "content": None if content is None else content[SALT_BYTES:].decode(),
     }
     return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
 
@@ -253,13 +256,18 @@ def load_event(line: bytes) -> ExportedEvent:
         schema_version=found.schema_version,
         software_version=found.software_version,
     )
+    content = None
+    if found.salt is not None or found.content is not None:
+        if found.salt is None or found.content is None:
+            raise ValueError("the event has a salt or a content, but not both")
+        content = _decode(found.salt) + found.content.encode()
     return ExportedEvent(
         index=found.index,
         envelope=envelope,
         commitment=_decode(found.commitment),
         previous=NO_LEAF if found.previous is None else _decode(found.previous),
         leaf=_decode(found.leaf),
-        content=_decode(found.salt) + found.content.encode(),
+        content=content,
     )
 
 

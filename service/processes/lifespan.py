@@ -9,7 +9,7 @@ from events.ids import IdSource
 from service.database import Pool
 from service.feed import Feed
 from service.processes.delta_relay import DeltaRelay
-from service.processes.peers import Peers
+from service.processes.peers import ERASED_CHANNEL, Peers
 from service.tasks.background import background
 
 
@@ -22,6 +22,7 @@ async def peers_lifespan(url: str, feed: Feed, pool: Pool, *, ids: IdSource, is_
     """
     peers = Peers(url, ids=ids, wake=feed.wake, is_alone=is_alone)
     relay = DeltaRelay(feed, pool, peers)
+    peers.add_channel(ERASED_CHANNEL, lambda _, stream_ids: pool.forget_keys(stream_ids))
     await peers.join()
     feed.listen_to_threads(peers)
     feed.listen_to_stores(peers)

@@ -39,6 +39,8 @@ from sql.connection import Connection
 log = structlog.get_logger()
 
 CHANNEL = "everthread"
+# Names streams whose keys were destroyed.
+ERASED_CHANNEL = "everthread_erased"
 # The first half of the two-part advisory lock; the second half is the number of the process.
 NAMESPACE = 0x4556_5448
 LOOK_EVERY_S = 0.2

@@ -237,6 +237,12 @@ async def find_missing(pool: Pool, stream_ids: Sequence[str]) -> list[str]:
     return [id for id in stream_ids if id not in found]
 
 
+async def find_erased(pool: Pool, stream_ids: Sequence[str]) -> list[str]:
+    """Returns those of the streams that have events which were erased: their history cannot be checked."""
+    async with pool.acquire() as db:
+        return [row["stream_id"] for row in await db.fetch(_SQL["erased"], list(stream_ids))]
+
+
 async def _check_batch(
     check: HistoryCheck, pool: Pool, stream_ids: list[str], tick: Callable[[], None]
 ) -> AsyncIterator[Deviation]:

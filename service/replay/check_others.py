@@ -235,6 +235,8 @@ class InstallationInversion:
                 return [i.RecordStart(settings)]
             case i.TokenCreated() | i.AuditRead() | i.SignInsFailed() | i.ExportStarted() | i.ExportEnded():
                 return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
+            case i.StreamsErased():
+                return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
             case _:
                 assert_never(event)
 

@@ -33,6 +33,7 @@ from service.replay.time_travel import TimeTravel, Viewer
 from service.wire.as_of import Moment
 from sql import queries
 from sql.connection import Connection
+from sql.seals import ContentErased
 
 T = TypeVar("T", Thread, Assistant, VectorStore)
 R = TypeVar("R", Thread, Assistant)
@@ -253,16 +254,19 @@ class _PageFold(Generic[T]):
         return (found, row_size(row)) if self._only.pairs_in(found.metadata) else None
 
     async def _read(self, id: str) -> AsyncIterator[list[RecordedEvent[Any]]]:
-        """Yields the events up to the moment, in slices."""
+        """Yields the events up to the moment, in slices; none of a stream that was erased."""
         types = self._listed.types
         slices = read_slices(self._travel.pool, id) if types is None else self._read_types(id, types)
-        async for batch in slices:
-            self._events += len(batch)
-            until = [recorded for recorded in batch if recorded.at <= self._moment]
-            if until:
-                yield until
-            if len(until) < len(batch):
-                return
+        try:
+            async for batch in slices:
+                self._events += len(batch)
+                until = [recorded for recorded in batch if recorded.at <= self._moment]
+                if until:
+                    yield until
+                if len(until) < len(batch):
+                    return
+        except ContentErased:
+            return
 
     async def _read_types(self, id: str, types: Sequence[str]) -> AsyncIterator[list[RecordedEvent[Any]]]:
         more, after = True, 0

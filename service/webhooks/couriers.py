@@ -33,6 +33,7 @@ from service.telemetry.metrics import Metrics
 from service.webhooks import message, schedule
 from service.webhooks.sender import DeliveryOutcome, Sender
 from service.writer import Writer
+from sql.seals import ContentErased
 
 log = structlog.get_logger()
 
@@ -216,6 +217,10 @@ class Courier:
             id, body = message.run_message(event, run)
         except DATABASE_ERRORS:
             raise
+        except ContentErased:
+            async with self._all.pool.acquire() as db:
+                await webhooks.discard(db, delivery)
+            return
         except Exception as error:
             # For example if newer software wrote the event: the endpoint must still get all other messages.
             log.exception("webhook_rendering_failed", thread_id=delivery.stream_id, version=delivery.version)

@@ -72,6 +72,7 @@ _EXCEPTIONS = {
     "session.ended": Activity.OTHER,
     "server.started": Activity.OTHER,
     "sign_ins.failed": Activity.OTHER,
+    "streams.erased": Activity.DELETE,
 }
 _EVENTS = {
     "assistant": AssistantEvent,

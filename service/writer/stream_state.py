@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from events import event_log
 from events.streams import C, S, StreamType
+from projections.erasures import erased_version
 from sql.connection import Connection
 
 
@@ -22,8 +23,8 @@ async def load_state(db: Connection, stream_type: StreamType[S, C], stream_id: s
 
 
 async def fold(db: Connection, stream_type: StreamType[S, C], stream_id: str) -> S:
-    """Returns the state of a stream, folded from all its events, page by page."""
-    state, version = stream_type.initial(stream_id), 0
+    """Returns the state of a stream, folded from all its events that were not erased, page by page."""
+    state, version = stream_type.initial(stream_id), await erased_version(db, stream_id)
     while page := await event_log.read(db, stream_id, after=version):
         for recorded in page:
             state = stream_type.evolve(state, recorded)

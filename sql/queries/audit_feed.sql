@@ -46,10 +46,13 @@ WHERE ranges.first_index < $1
 ORDER BY ranges.first_index DESC, events.version DESC
 LIMIT $9;
 
--- name: contents
+-- name: contents (but those that were erased)
 -- sealed: events(stream_id, version): content
 SELECT stream_id, version, content FROM events
-WHERE (stream_id, version) IN (SELECT * FROM unnest($1::text[], $2::bigint[]));
+WHERE (stream_id, version) IN (SELECT * FROM unnest($1::text[], $2::bigint[]))
+  AND NOT EXISTS (
+      SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+  );
 
 -- name: end (the index after the last event)
 SELECT first_index + count AS end_index FROM log_ranges ORDER BY first_index DESC LIMIT 1;
@@ -73,6 +76,9 @@ WHERE ranges.types && $3::text[] AND events.type = ANY ($3)
     AND ranges.first_index < $2
     AND ranges.first_index + events.version - ranges.first_version > $1
     AND ranges.first_index + events.version - ranges.first_version < $2
+    AND NOT EXISTS (
+        SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+    )
     AND ($4::text[] IS NULL OR ranges.project_id = ANY ($4))
     AND ($5::text[] IS NULL OR ranges.actor = ANY ($5))
     AND ($6::text[] IS NULL OR ranges.stream_id = ANY ($6))

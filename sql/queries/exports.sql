@@ -1,7 +1,7 @@
 -- name: page
 -- The events of the next $7 ranges with indexes from $1 to $2, without the last, each with the leaf of the version before.
 -- Only those of the project $3, of the streams $4, and of appends from $5 on and before $6, if these are given. A range
--- without an event has a row without one.
+-- without an event has a row without one, and an event that was erased has no content.
 -- sealed: events(stream_id, version): content
 WITH page AS (
     SELECT first_index, stream_id, first_version, count FROM log_ranges
@@ -16,7 +16,10 @@ WITH page AS (
 SELECT page.first_index, page.count, page.first_index + events.version - page.first_version AS log_index,
     events.stream_id, events.version, events.type, events.at, events.project_id, events.actor, events.request_id,
     events.cause, events.client, events.algorithm, events.schema_version, events.software_version, events.commitment,
-    before.leaf AS previous, events.leaf, events.content
+    before.leaf AS previous, events.leaf,
+    CASE WHEN NOT EXISTS (
+        SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+    ) THEN events.content END AS content
 FROM page
 LEFT JOIN events ON events.stream_id = page.stream_id AND events.version >= page.first_version
     AND events.version < page.first_version + page.count
@@ -39,5 +42,8 @@ WHERE log_ranges.types @> ARRAY ['file.created'] AND log_ranges.stream_id > $1 A
     AND ($4::text[] IS NULL OR log_ranges.stream_id = ANY ($4))
     AND ($5::timestamptz IS NULL OR log_ranges.at >= $5)
     AND ($6::timestamptz IS NULL OR log_ranges.at < $6)
+    AND NOT EXISTS (
+        SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+    )
 ORDER BY events.stream_id
 LIMIT $7;

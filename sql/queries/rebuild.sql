@@ -3,11 +3,16 @@
 -- the locks keeps two rebuilds from waiting for each other.
 -- sealed: streams(stream_id, version): state
 WITH held AS (
-    SELECT stream_id FROM streams WHERE stream_id = ANY ($1::text[]) ORDER BY stream_id FOR UPDATE
+    SELECT stream_id FROM streams
+    WHERE stream_id = ANY ($1::text[]) AND NOT EXISTS (
+        SELECT FROM erasures WHERE erasures.stream_id = streams.stream_id AND erased_version = streams.version
+    )
+    ORDER BY stream_id FOR UPDATE
 )
 UPDATE streams SET fence = fence + 1, view_epoch = $2 FROM held
 WHERE streams.stream_id = held.stream_id
-RETURNING streams.stream_id, kind, version, fence, state_schema, state;
+RETURNING streams.stream_id, kind, version, fence, state_schema, state,
+    COALESCE((SELECT erased_version FROM erasures WHERE erasures.stream_id = streams.stream_id), 0) AS erased_version;
 
 -- name: hold_unmoved
 -- As `hold`, but only the heads that still have the expected version and fence. Returns their streams.
@@ -22,9 +27,11 @@ UPDATE streams SET fence = fence + 1, view_epoch = $4 FROM held
 WHERE streams.stream_id = held.stream_id
 RETURNING streams.stream_id;
 
--- name: heads
+-- name: heads (those of streams that have an event that was not erased)
 -- sealed: streams(stream_id, version): state
-SELECT stream_id, kind, version, fence, state_schema, state FROM streams WHERE stream_id = ANY ($1::text[]);
+SELECT stream_id, streams.kind, streams.version, fence, state_schema, state, COALESCE(erased_version, 0) AS erased_version
+FROM streams LEFT JOIN erasures USING (stream_id)
+WHERE stream_id = ANY ($1::text[]) AND streams.version > COALESCE(erased_version, 0);
 
 -- name: replace_state
 UPDATE streams SET state = $2 WHERE stream_id = $1;
@@ -35,6 +42,13 @@ SELECT stream_id, version, at, content, schema_version, project_id, actor, reque
 FROM events
 WHERE stream_id = ANY ($1::text[])
 ORDER BY stream_id, version;
+
+-- name: events_left (of these streams, behind the versions $2 up to which they were erased)
+-- sealed: events(stream_id, version): content
+SELECT events.stream_id, version, at, content, schema_version, project_id, actor, request_id, cause, client
+FROM unnest($1::text[], $2::bigint[]) AS wanted (stream_id, after)
+JOIN events ON events.stream_id = wanted.stream_id AND version > after
+ORDER BY events.stream_id, version;
 
 -- name: streams
 SELECT stream_id, version FROM streams WHERE stream_id > $1 ORDER BY stream_id LIMIT $2;

@@ -13,13 +13,17 @@ WITH RECURSIVE search (low, high) AS (
 SELECT low FROM search WHERE low = high;
 
 -- name: life_at
--- The last event of each of these streams, up to $2, that is of one of these types: it began or ended the object.
+-- The last event of each of these streams, up to $2, that is of one of these types: it began or ended the object. Erased
+-- ones are left out.
 -- sealed: events(stream_id, version): content
 SELECT stream_id, version, type, content, schema_version
 FROM unnest($1::text[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT stream_id, version, type, content, schema_version FROM events
     WHERE stream_id = wanted.id AND project_id = $3 AND at <= $2 AND type = ANY ($4::text[])
+      AND NOT EXISTS (
+          SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+      )
     ORDER BY version DESC
     LIMIT 1
 ) AS last;
@@ -34,10 +38,13 @@ FROM (
 JOIN events AS first ON first.stream_id = deleted.stream_id AND first.version = 1
 WHERE split_part(first.actor, ':', 1) = 'cli';
 
--- name: first_events (of these streams)
+-- name: first_events (of those of the streams that were not erased)
 -- sealed: events(stream_id, version): content
 SELECT stream_id, version, at, project_id, actor, request_id, cause, client, schema_version, content FROM events
-WHERE stream_id = ANY ($1::text[]) AND version = 1;
+WHERE stream_id = ANY ($1::text[]) AND version = 1
+  AND NOT EXISTS (
+      SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+  );
 
 -- name: candidates_assistant_asc
 SELECT created_at, assistant_id AS id FROM assistants

@@ -8,8 +8,8 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM run_outcome_progress
 FOR UPDATE;
 
--- name: forget (a declared fan-out, after a restore of the database)
-DELETE FROM run_outcomes;
+-- name: forget (all rows but those of erased threads, which cannot be made again; a declared fan-out, after a restore)
+DELETE FROM run_outcomes WHERE NOT EXISTS (SELECT FROM erasures WHERE stream_id = thread_id AND erased_version > 0);
 
 -- name: begin (the epoch $1)
 UPDATE run_outcome_progress SET epoch = $1, next_index = 0;

@@ -8,8 +8,11 @@ SELECT epoch, next_index, (SELECT max(epoch) FROM log_epochs) AS current_epoch
 FROM usage_progress
 FOR UPDATE;
 
--- name: forget (a declared fan-out, after a restore of the database)
-WITH no_calls AS (DELETE FROM usage_calls) DELETE FROM usage_runs;
+-- name: forget (all rows but those of erased threads, which cannot be made again; a declared fan-out, after a restore)
+WITH no_calls AS (
+    DELETE FROM usage_calls WHERE NOT EXISTS (SELECT FROM erasures WHERE stream_id = thread_id AND erased_version > 0)
+)
+DELETE FROM usage_runs WHERE NOT EXISTS (SELECT FROM erasures WHERE stream_id = thread_id AND erased_version > 0);
 
 -- name: begin (the epoch $1)
 UPDATE usage_progress SET epoch = $1, next_index = 0;

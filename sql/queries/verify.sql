@@ -193,3 +193,7 @@ LIMIT $1;
 -- name: log_keys (the public keys that signed checkpoints, by the installation's stream)
 -- sealed: events($1, version): content
 SELECT version, content, schema_version FROM events WHERE stream_id = $1 AND type = 'log_key.used' ORDER BY version;
+
+-- name: erasures (the events that say which streams were erased, in the installation's stream)
+-- sealed: events($1, version): content
+SELECT version, content, schema_version FROM events WHERE stream_id = $1 AND type = 'streams.erased' ORDER BY version;

@@ -357,6 +357,7 @@ def _change_content(line: dict[str, Any]) -> None:
     """Changes an event as one who knows the format would: with its commitment and its leaf."""
     line["content"] = line["content"].replace("{", "{ ", 1)
     event = load_event(orjson.dumps(line))
+    assert event.content is not None
     commitment = leaves.commit(event.content)
     leaf = leaves.hash_leaf(event.envelope, commitment, event.previous)
     line["commitment"], line["leaf"] = layout._encode(commitment), layout._encode(leaf)

@@ -24,6 +24,8 @@ FILES = sorted(path.stem for path in (ROOT / "sql" / "queries").glob("*.sql"))
 # clients and are to be encrypted too (docs/encryption.md).
 PLAIN = {
     "active_runs": {"thread_id", "run_id", "project_id", "status"},
+    "attached_code_files": {"file_id"},
+    "erasures": {"stream_id", "kind", "project_id"},
     "api_keys": {"key_id", "project_id", "name", "scope", "hash", "ending"},
     "assistants": {"assistant_id", "project_id"},
     "blob_store": {"marker"},

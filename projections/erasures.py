@@ -1,0 +1,172 @@
+"""The streams whose object was deleted, and how far their data are erased.
+
+The eraser (`service.erasure`) follows the log and adds the rows; no append writes them. A row stays when its stream is
+erased, since readers of the log leave out the events that nobody can read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from events import event_log
+from sql import queries
+from sql.connection import Connection, key_store
+
+# Events that delete the object of their stream. An upload has none: it is a part of its file's history.
+DELETIONS = (
+    "assistant.deleted",
+    "file.deleted",
+    "file.expired",
+    "thread.deleted",
+    "vector_store.deleted",
+    "webhook_endpoint.deleted",
+)
+_SQL = queries("erasures")
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """A stream whose object was deleted in version `version`. `kind` is the name of the stream's type."""
+
+    stream_id: str
+    kind: str
+    project_id: str
+    version: int
+    deleted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class KeyErasure(Erasure):
+    """A stream of which no copy is left, and the id of its data key, which is to be destroyed."""
+
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFile:
+    """A file that code of a thread made and that belongs to no other object."""
+
+    id: str
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStream:
+    """A stream that a restored database has again, with its key."""
+
+    id: str
+    kind: str
+    project_id: str
+
+
+async def find_with_keys(db: Connection, keys: Sequence[tuple[str, str]]) -> list[FoundStream]:
+    """Returns those of the streams that have the key of the same pair (stream, id of the key)."""
+    ids, key_ids = [stream_id for stream_id, _ in keys], [key_id for _, key_id in keys]
+    return [FoundStream(**row) for row in await db.fetch(_SQL["find_with_keys"], ids, key_ids)]
+
+
+async def follow(db: Connection, limit: int) -> bool:
+    """Adds the deletions in the next `limit` ranges of the log. Returns whether more may follow.
+
+    If another process is at it, does nothing. The caller must have opened a transaction.
+    """
+    progress = await db.fetchrow(_SQL["lock"])
+    if progress is None or progress["current_epoch"] is None:
+        return False
+    is_same_log = progress["epoch"] == progress["current_epoch"]
+    first = progress["next_index"] if is_same_log else 0
+    added = await db.fetchrow(_SQL["add"], first, list(DELETIONS), limit)
+    assert added is not None
+    next_index = first if added["next_index"] is None else added["next_index"]
+    if next_index != first or not is_same_log:
+        await db.execute(_SQL["move"], progress["current_epoch"], next_index)
+    return bool(added["ranges"] == limit)
+
+
+async def add_deleted(db: Connection, stream_ids: Collection[str]) -> None:
+    """Adds streams whose objects were deleted, without the log."""
+    await db.execute(_SQL["add_now"], list(stream_ids))
+
+
+async def claim_uncleared(db: Connection, limit: int, seconds: float) -> list[Erasure]:
+    """Returns streams whose copies are to be removed. Other processes leave them alone for `seconds`."""
+    return [Erasure(**row) for row in await db.fetch(_SQL["claim_uncleared"], limit, seconds)]
+
+
+async def claim_unerased(db: Connection, limit: int, seconds: float) -> list[KeyErasure]:
+    """Returns cleared streams whose keys are to be destroyed. Other processes leave them alone for `seconds`.
+
+    A stream that has plain events waits: `everthread encryption enable` has not come to it.
+    """
+    return [KeyErasure(**row) for row in await db.fetch(_SQL["claim_unerased"], limit, seconds)]
+
+
+async def exists_again(db: Connection, erasure: Erasure) -> bool:
+    """Whether the object was created again: a repeated request may create a file whose deletion it did not see."""
+    created = f"{erasure.kind}.created"
+    return bool(await db.fetchval(_SQL["exists_again"], erasure.stream_id, erasure.version, created))
+
+
+async def drop(db: Connection, erasure: Erasure) -> None:
+    """Removes the row of a stream whose object exists again."""
+    await db.execute(_SQL["drop"], erasure.stream_id, erasure.version)
+
+
+async def mark_cleared(db: Connection, erasure: Erasure) -> None:
+    """Notes that no copy of the stream's data is left."""
+    await db.execute(_SQL["mark_cleared"], erasure.stream_id, erasure.version)
+
+
+async def remove_answers(db: Connection, stream_id: str, missing: bytes) -> None:
+    """Replaces the stored answers of the requests that changed the stream by `missing`, the body of a 404."""
+    await db.execute(_SQL["answer_missing"], stream_id, missing)
+    await db.execute(_SQL["forget_effects"], stream_id)
+
+
+async def drop_queued(db: Connection, stream_id: str) -> None:
+    """Deletes the deliveries to webhooks and the live deltas of the stream."""
+    await db.execute(_SQL["drop_deliveries"], stream_id)
+    await db.execute(_SQL["drop_deltas"], stream_id)
+
+
+async def find_own_files(db: Connection, file_ids: Sequence[str]) -> list[OwnFile]:
+    """Returns those of the files that code made and that no client attached to another object."""
+    rows = await db.fetch(_SQL["own_files"], list(file_ids))
+    return [OwnFile(row["stream_id"], row["project_id"]) for row in rows]
+
+
+async def note_attached(db: Connection, file_ids: Sequence[str]) -> None:
+    """Notes that a client attached these files, which code made, to an object."""
+    await db.execute(_SQL["attach_code_files"], list(file_ids))
+
+
+async def existing_threads(db: Connection, thread_ids: Collection[str]) -> set[str]:
+    """Returns those of the threads that exist."""
+    return {row["thread_id"] for row in await db.fetch(_SQL["existing_threads"], list(thread_ids))}
+
+
+async def destroy_key(db: Connection, erasure: KeyErasure) -> bool:
+    """Destroys the key of a stream. Returns False if its object exists again, or if it had another key.
+
+    The state of the head becomes plain: that of a deleted object has no text.
+    """
+    keys = key_store(db)
+    async with db.transaction():
+        held = await db.fetchrow(_SQL["hold"], erasure.stream_id, event_log.view_epoch(is_encrypted=True))
+        if held is None or await exists_again(db, erasure):
+            return False
+        if await db.execute(_SQL["destroy_key"], erasure.stream_id, erasure.key_id) == "DELETE 0":
+            return False
+        await db.execute(_SQL["write_state"], erasure.stream_id, held["state"])
+        await db.execute(_SQL["mark_erased"], erasure.stream_id, held["version"])
+    if keys is not None:
+        keys.forget(erasure.stream_id)
+    return True
+
+
+async def erased_version(db: Connection, stream_id: str) -> int:
+    """Returns the version up to which the events of the stream cannot be read; 0 if all can."""
+    version: int | None = await db.fetchval(_SQL["erased_version"], stream_id)
+    return version or 0
