@@ -143,8 +143,8 @@ class Route:
     `answer` names a schema of `service.http.openapi.samples`; None stands for any object, or for text if `media` is
     not JSON; `other_media` is text that a request may ask for instead. `past` is the handler of requests with the
     parameter `at`, which answers with objects as they were; None if the operation has no such parameter. `can_stream`:
-    the answer may be a stream of server-sent events instead. `can_queue`: the request may carry the header
-    Everthread-Busy; `can_cancel`: Everthread-On-Disconnect. `limit` bounds a body of JSON.
+    the answer may be a stream of server-sent events instead. `empty` says when the answer is a 204. `can_queue`: the
+    request may carry the header Everthread-Busy; `can_cancel`: Everthread-On-Disconnect. `limit` bounds a body of JSON.
     """
 
     method: Method
@@ -165,6 +165,7 @@ class Route:
     media: str = "application/json"
     other_media: str | None = None
     can_stream: bool = False
+    empty: str | None = None
     can_queue: bool = False
     can_cancel: bool = False
 

@@ -208,3 +208,14 @@ async def test_quotes_of_citations_and_their_header(document: Any) -> None:
     message = "/v1/threads/{thread_id}/messages"
     assert {f"get {message}", f"post {message}", "post /v1/threads/{thread_id}/runs"} <= having
     assert not [each for each in having if "assistants" in each or "files" in each]
+
+
+async def test_a_stream_that_has_nothing_to_send_is_in_the_document(document: Any) -> None:
+    """`tests/http/test_thread_stream.py` sees the 204."""
+    found = {
+        path
+        for path, operations in document["paths"].items()
+        for one in operations.values()
+        if "204" in one["responses"]
+    }
+    assert found == {"/v1/threads/{thread_id}/runs/{run_id}/stream"}

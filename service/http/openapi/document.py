@@ -176,6 +176,7 @@ def _operation(route: Route, schemas: set[str], names: dict[Model, str]) -> Json
         "parameters": [*_path_parameters(route), *_query_parameters(route), *_header_parameters(route)],
         "responses": {
             "200": {"description": "OK", "content": _answer(route, schemas)},
+            **({"204": {"description": route.empty}} if route.empty is not None else {}),
             **{status: _error(_ERRORS[status]) for status in _statuses(route)},
             "default": _error("An error"),
         },

@@ -74,6 +74,7 @@ ROUTES = (
         access=SignedToken("stream", "thread_id"),
         query=("resumption", "include"),
         media="text/event-stream",
+        empty="The run has ended or requires action, and nothing follows the frame that the client names",
     ),
     Route(
         "GET",
