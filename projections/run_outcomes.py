@@ -178,7 +178,9 @@ async def failures(
     uncounted = await db.fetchval(_SQL[f"uncounted_{suffix}"], only.since, only.until, projects, most)
     since = only.since if uncounted is None else uncounted.replace(microsecond=0) + timedelta(seconds=1)
     counted = replace(only, since=since, projects=projects)
-    rows = await db.fetch(_SQL[f"failures_{suffix}"], *_conditions(counted), list(groups), limit, most)
+    rows = await db.fetch(
+        _SQL[f"failures_{suffix}"], *(condition for condition in _conditions(counted)), list(groups), limit, most
+    )
     return FailureReport(since, [FailureGroup(**row) for row in rows])
 
 

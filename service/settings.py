@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="PostgreSQL 15+ with pgvector ≥ 0.8; default: embedded")
     database_direct_url: SecretStr | None = Field(None, description="The same database past a pooler")
     read_url: SecretStr | None = Field(None, description="A replica of the database, for GETs that may be a little old")
-    read_max_lag_s: float = Field(5.0, ge=0.5, le=3600, description="Seconds that it may be behind")
+    read_max_lag_s: float = Field(5.0, ge=1, le=3600, description="Seconds that it may be behind")
     database_wait_s: float = Field(60.0, ge=0, le=3600, description="Seconds that a start waits for the database")
     data_dir: Path | None = Field(None, description="Default: /var/lib/everthread as root, else the user's data folder")
     host: str = Field("127.0.0.1", min_length=1, description="Address to listen at")

@@ -22,13 +22,6 @@ MAX_MISSING = 100
 # Events of a stream that are projected at once.
 PAGE = 1000
 
-# Events after which the key of a stream may be destroyed.
-_DELETIONS = frozenset(
-    f"{kind}.{act}"
-    for kind in ("thread", "assistant", "file", "vector_store", "webhook_endpoint")
-    for act in ("deleted", "expired")
-)
-
 Row = Mapping[str, Any]
 _NOT_LOGGED: tuple[None, None] = (None, None)
 
@@ -47,8 +40,6 @@ class StreamCheck:
         self.events = 0
         # Whether the key of the stream was destroyed: then the contents, the state and the views cannot be checked.
         self.is_erased = False
-        self._first_sealed: int | None = None
-        self._was_deleted = False
         # The ids of the destroyed keys, in hexadecimal digits.
         self.erased_keys: set[str] = set()
         self._head = head
@@ -111,9 +102,7 @@ class StreamCheck:
         self._project_id = self._project_id or event.project_id
         if is_sealed(event.content):
             self.is_erased = True
-            self._first_sealed = self._first_sealed or version
             self.erased_keys.add(key_id_of(event.content))
-        self._was_deleted = self._was_deleted or event.type in _DELETIONS
         if self._type is not None and not self.faults and not self.is_erased:
             self._fold(event)
 
@@ -127,9 +116,6 @@ class StreamCheck:
             self._report(last + 1, f"the stream was truncated: the log has its versions up to {logged}")
         elif head["version"] > last:
             self._report(last + 1, f"the stream was truncated: its head is at version {head['version']}")
-        if self.is_erased and not self._was_deleted:
-            text = "the content cannot be read: its key is missing, or it was replaced, and the object was not deleted"
-            self._report(self._first_sealed, text)
         if head["version"] < last:
             self._report(head["version"] + 1, "the event was inserted after the head, or the head was moved back")
         if self._last is None and not self.has_faults:

@@ -186,12 +186,12 @@ async def _check_file(
     if content != file.content:
         verdict.wrong.append(f"file {file.id} has other bytes")
     if file.store_id is not None:
-        status, error = stores.get((file.store_id, file.id), ("missing", ""))
+        status, cause = stores.get((file.store_id, file.id), ("missing", ""))
         verdict.compared["indexed files"] += 1
-        if status == "failed" and any(reason in error for reason in GIVEN_UP):
-            verdict.errors[f"file {status}: {error}"] += 1
+        if status == "failed" and any(reason in cause for reason in GIVEN_UP):
+            verdict.errors[f"file {status}: {cause}"] += 1
         elif status != "completed":
-            verdict.lost.append(f"the indexing of {file.id} in {file.store_id}: {status} {error}")
+            verdict.lost.append(f"the indexing of {file.id} in {file.store_id}: {status} {cause}")
 
 
 async def _store_files(api: Api, ledger: Ledger) -> dict[tuple[str, str], tuple[str, str]]:
