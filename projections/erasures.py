@@ -77,12 +77,14 @@ async def follow(db: Connection, limit: int) -> bool:
         return False
     is_same_log = progress["epoch"] == progress["current_epoch"]
     first = progress["next_index"] if is_same_log else 0
-    added = await db.fetchrow(_SQL["add"], first, list(DELETIONS), limit)
-    assert added is not None
-    next_index = first if added["next_index"] is None else added["next_index"]
+    page, *deleted = await db.fetch(_SQL["deletions"], first, list(DELETIONS), limit)
+    if deleted:
+        columns = [list(column) for column in zip(*(tuple(row) for row in deleted), strict=True)]
+        await db.execute(_SQL["add"], *(column for column in columns))
+    next_index = first if page["log_index"] is None else page["log_index"]
     if next_index != first or not is_same_log:
         await db.execute(_SQL["move"], progress["current_epoch"], next_index)
-    return bool(added["ranges"] == limit)
+    return bool(page["version"] == limit)
 
 
 async def add_deleted(db: Connection, stream_ids: Collection[str]) -> None:
@@ -92,7 +94,8 @@ async def add_deleted(db: Connection, stream_ids: Collection[str]) -> None:
 
 async def claim_uncleared(db: Connection, limit: int, seconds: float) -> list[Erasure]:
     """Returns streams whose copies are to be removed. Other processes leave them alone for `seconds`."""
-    return [Erasure(**row) for row in await db.fetch(_SQL["claim_uncleared"], limit, seconds)]
+    reported = await db.fetchval(_SQL["reported_index"])
+    return [Erasure(**row) for row in await db.fetch(_SQL["claim_uncleared"], limit, seconds, reported)]
 
 
 async def claim_unerased(db: Connection, limit: int, seconds: float) -> list[KeyErasure]:

@@ -14,6 +14,8 @@ SELECT create_distributed_table('events', 'stream_id', colocate_with => 'streams
 SELECT create_distributed_table('log_pending', 'stream_id', colocate_with => 'streams');
 SELECT create_distributed_table('stream_keys', 'stream_id', colocate_with => 'streams');
 SELECT create_distributed_table('idempotency_effects', 'stream_id', colocate_with => 'streams');
+SELECT create_distributed_table('erasures', 'stream_id', colocate_with => 'streams');
+SELECT create_distributed_table('attached_code_files', 'file_id', colocate_with => 'streams');
 SELECT create_distributed_table('metadata_pairs', 'stream_id', colocate_with => 'streams');
 SELECT create_distributed_table('webhook_deliveries', 'stream_id', colocate_with => 'streams');
 SELECT create_distributed_table('assistants', 'assistant_id', colocate_with => 'streams');
@@ -72,6 +74,7 @@ SELECT citus_add_local_table_to_metadata('key_uses');
 SELECT citus_add_local_table_to_metadata('blob_store');
 SELECT citus_add_local_table_to_metadata('signing_keys');
 SELECT citus_add_local_table_to_metadata('usage_progress');
+SELECT citus_add_local_table_to_metadata('erasure_progress');
 SELECT citus_add_local_table_to_metadata('run_outcome_progress');
 SELECT citus_add_local_table_to_metadata('imported_run_progress');
 SELECT citus_add_local_table_to_metadata('view_generations');

@@ -29,7 +29,7 @@ async def read_replica(request: web.Request, handler: Handler) -> web.StreamResp
 
     Raises ApiError if the header has another value.
     """
-    wanted = _wanted(request)
+    wanted = _wanted_place(request)
     replica = request.app[LOG].replica
     if replica is None or ORIGIN not in request:
         return await handler(request)
@@ -46,7 +46,7 @@ async def read_replica(request: web.Request, handler: Handler) -> web.StreamResp
     return await handler(request)
 
 
-def _wanted(request: web.Request) -> str:
+def _wanted_place(request: web.Request) -> str:
     wanted = request.headers.get(HEADER, ANY).strip().lower()
     if wanted not in (PRIMARY, ANY):
         message = f"Invalid value for the header '{HEADER}': '{wanted[:64]}'. Supported values are: 'primary', 'any'."

@@ -6,29 +6,37 @@ FOR UPDATE SKIP LOCKED;
 -- name: move
 UPDATE erasure_progress SET epoch = $1, next_index = $2;
 
--- name: add
--- Adds the streams whose object an event of the types $2 deleted, in the next $3 ranges of the log from index $1 on.
--- Returns the number of ranges and the index after them, null if there are none.
+-- name: deletions
+-- The streams whose object an event of the types $2 deleted, in the next $3 ranges of the log from index $1 on, the last
+-- deletion of each. The first row has no stream: it has the number of ranges and the index after them, null if none.
 WITH ranges AS (
     SELECT first_index, count, stream_id, first_version, types && $2::text[] AS concerns
     FROM log_ranges
     WHERE first_index >= $1
     ORDER BY first_index
     LIMIT $3
-), added AS (
-    INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at)
+)
+SELECT NULL AS stream_id, NULL AS kind, NULL AS project_id, count(*) AS version, max(first_index + count) AS log_index,
+    NULL AS deleted_at
+FROM ranges
+UNION ALL
+(
     SELECT DISTINCT ON (events.stream_id) events.stream_id, split_part(type, '.', 1), project_id, version,
         first_index + version - first_version, at
     FROM ranges JOIN events ON events.stream_id = ranges.stream_id AND version >= first_version
         AND version < first_version + count
     WHERE concerns AND type = ANY ($2)
     ORDER BY events.stream_id, version DESC
-    ON CONFLICT (stream_id) DO UPDATE SET
-        version = excluded.version, log_index = excluded.log_index, deleted_at = excluded.deleted_at,
-        due_at = now(), cleared_at = NULL, erased_at = NULL
-    WHERE erasures.version < excluded.version
 )
-SELECT count(*) AS ranges, max(first_index + count) AS next_index FROM ranges;
+ORDER BY stream_id NULLS FIRST;
+
+-- name: add
+INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at)
+SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::timestamptz[])
+ON CONFLICT (stream_id) DO UPDATE SET
+    version = excluded.version, log_index = excluded.log_index, deleted_at = excluded.deleted_at,
+    due_at = now(), cleared_at = NULL, erased_at = NULL
+WHERE erasures.version < excluded.version;
 
 -- name: add_now (streams that are deleted, of a list from outside the database)
 INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at)
@@ -37,14 +45,16 @@ ON CONFLICT (stream_id) DO UPDATE SET
     version = excluded.version, log_index = excluded.log_index, deleted_at = excluded.deleted_at,
     due_at = now(), cleared_at = NULL, erased_at = NULL;
 
+-- name: reported_index (up to which the reports of usage and of runs have read the log)
+SELECT least((SELECT next_index FROM usage_progress), (SELECT next_index FROM run_outcome_progress));
+
 -- name: claim_uncleared (at most $1, for $2 seconds: then another process may try; a declared fan-out, of the eraser)
--- The reports of usage and of runs read the events first.
+-- The reports, which have read the log up to index $3, read the events first.
 UPDATE erasures SET due_at = now() + $2 * interval '1 s'
 WHERE stream_id IN (
     SELECT stream_id FROM erasures
     WHERE cleared_at IS NULL AND due_at <= now()
-        AND log_index < (SELECT next_index FROM usage_progress)
-        AND log_index < (SELECT next_index FROM run_outcome_progress)
+        AND log_index < $3
     ORDER BY due_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
@@ -105,7 +115,7 @@ DELETE FROM idempotency_effects WHERE stream_id = $1;
 
 -- name: drop_deliveries
 DELETE FROM webhook_deliveries
-WHERE endpoint_id IN (SELECT endpoint_id FROM webhook_work) AND stream_id = $1;
+WHERE endpoint_id IN (SELECT endpoint_id FROM webhook_endpoints) AND stream_id = $1;
 
 -- name: drop_deltas
 DELETE FROM live_deltas WHERE thread_id = $1;

@@ -106,7 +106,7 @@ def test_no_statement_reads_the_order_of_transactions(statements: Mapping[str, S
         assert [each for each in statement.functions if TRANSACTION_FUNCTIONS.match(each)] == [], name
 
 
-# What each rule refuses, and the line that says so.
+# A change that breaks each rule, and the line that says so.
 BROKEN = {
     "CREATE UNIQUE INDEX planted ON messages (message_id)": "the unique index planted lacks",
     "CREATE TRIGGER planted BEFORE UPDATE ON events FOR EACH ROW"
