@@ -17,9 +17,10 @@ from typing import Any
 import asyncpg
 
 from events import event_log
+from events.envelope import RecordedEvent
 from events.streams import StreamType, stream_type_named
 from projections.row_differences import Difference, compare_rows
-from projections.row_fold import RowFold
+from projections.row_fold import CannotFold, RowFold
 from projections.row_store.tables import PRIMARY_KEYS
 from projections.views import TABLES, tables_of
 from sql import queries
@@ -299,10 +300,18 @@ async def _fold(db: Connection, heads: Mapping[str, _Head], until: Mapping[str, 
         cursor = await db.cursor(_SQL["events"], list(folds))
     while rows := await cursor.fetch(PREFETCH):
         for row in rows:
-            folds[row["stream_id"]].add(event_log.load_event(row))
+            folds[row["stream_id"]].add(_load_event(row))
     for fold in folds.values():
         fold.finish()
     return folds
+
+
+def _load_event(row: Mapping[str, Any]) -> RecordedEvent[Any]:
+    """Returns the event of a row. Raises CannotFold if its content cannot be read, or does not open."""
+    try:
+        return event_log.load_event(row)
+    except ValueError as error:
+        raise CannotFold(row["stream_id"], f"version {row['version']} cannot be read: {error}") from error
 
 
 def _compare_states(heads: Mapping[str, _Head], folds: Mapping[str, RowFold]) -> list[Difference]:

@@ -15,3 +15,9 @@ def unavailable(reason: str) -> NoReturn:
     if ON_CI:
         pytest.fail(f"{reason}, and on CI nothing may be missing")
     pytest.skip(reason)
+
+
+def clean_environment() -> dict[str, str]:
+    """Returns the environment without settings of a server, but with those of encrypted databases of tests."""
+    kept = ("EVERTHREAD_ENCRYPTION", "EVERTHREAD_KEY")
+    return {name: value for name, value in os.environ.items() if name in kept or not name.startswith("EVERTHREAD_")}

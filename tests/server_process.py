@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from tests.client import KEY
+from tests.machine import clean_environment
 from tests.scripted import ScriptedServer
 
 START_S = 120.0
@@ -25,7 +25,7 @@ async def running(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer]]:
 async def running_process(**settings: str) -> AsyncIterator[tuple[str, ScriptedServer, int]]:
     """As `running`, and yields the id of the process too."""
     async with ScriptedServer() as model:
-        own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
+        own = clean_environment()
         ours = {"API_KEY": KEY, "MODEL_BASE_URL": model.base_url, "LOG_LEVEL": "error", "CODE_INTERPRETER": "off"}
         environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}, **settings}
         command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")

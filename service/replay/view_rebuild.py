@@ -131,7 +131,7 @@ async def rebuild_views(
     again, since its projections may differ.
     """
     progress = RebuildProgress()
-    db = await connect(url, command_timeout_s=STATEMENT_S)
+    db = await connect(url, command_timeout_s=STATEMENT_S, is_lenient=True)
     try:
         note = RebuildNote() if scope.check else await _begin(db, scope)
         progress.resumed_after = note.last_stream_id or None
@@ -198,7 +198,7 @@ async def _work(
     count = max(1, min(math.ceil(scope.max_load), os.cpu_count() or 1))
     share = min(1.0, scope.max_load / count)
     if count == 1 and not scope.has_own_process:
-        worker = await connect(url, command_timeout_s=STATEMENT_S)
+        worker = await connect(url, command_timeout_s=STATEMENT_S, is_lenient=True)
         try:
             async for batch in _batches(db, note):
                 yield batch, await _work_and_rest(worker, batch, scope, share)
@@ -267,7 +267,7 @@ class _Worker:
         gc.freeze()
         gc.disable()
         self._runner = asyncio.Runner()
-        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S))
+        self._db = self._runner.run(connect(url, command_timeout_s=STATEMENT_S, is_lenient=True))
 
     def work(self, batch: Sequence[str], scope: RebuildScope, share: float) -> BatchResult:
         result = self._runner.run(_work_and_rest(self._db, batch, scope, share))

@@ -22,6 +22,7 @@ from service.audit.tiles import TilePlace, TreeEdge, split_hashes
 from service.database import Pool
 from sql.connection import Connection
 from tests.audit.sealing import fill, grow
+from tests.sealed import opened
 
 
 async def leaves_of(db: Connection) -> list[bytes]:
@@ -103,7 +104,7 @@ async def test_a_changed_event_has_another_entry(pool: Pool, db: Connection) -> 
 async def test_an_event_is_found_in_the_log(pool: Pool, db: Connection) -> None:
     size = await grow(pool, db)
     epoch, leaves = await load_epoch(db), await leaves_of(db)
-    rows = await db.fetch("SELECT stream_id, version, leaf, content FROM events")
+    rows = await db.fetch(opened("SELECT stream_id, version, leaf, content FROM events", "events"))
     for row in rows:
         index = await load_index(db, row["stream_id"], row["version"])
         assert index is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import asyncpg
@@ -14,13 +13,14 @@ from service.cli import admin
 from tests.embedded.server_process import FakeServerProcess
 from tests.fixtures.postgres import empty_database
 from tests.forked import run_command
+from tests.machine import clean_environment
 
 NO_MODEL = ["--port", "0", "--model-base-url", "http://127.0.0.1:9/v1"]
 
 
 def everthread(*arguments: str, **env: str) -> tuple[int, str, str]:
     """Runs the command, and returns (exit code, standard output, standard error)."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+    clean = clean_environment()
     return run_command(arguments, {**clean, **env}, timeout_s=60)
 
 

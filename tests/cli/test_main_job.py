@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.client import KEY
+from tests.machine import clean_environment
 from tests.sdks.test_sdks import VERSIONS, run_program
 
 START_S = 120.0
@@ -29,7 +29,7 @@ async def _line(process: asyncio.subprocess.Process, mark: str) -> str:
 @pytest.mark.embedded
 @pytest.mark.sdk
 async def test_the_guides_program_on_the_embedded_model(tmp_path: Path) -> None:
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
+    environment = clean_environment()
     environment |= {"EVERTHREAD_DATA_DIR": str(tmp_path / "data"), "EVERTHREAD_API_KEY": KEY}
     command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
     server = await asyncio.create_subprocess_exec(*command, env=environment, stdout=asyncio.subprocess.PIPE)

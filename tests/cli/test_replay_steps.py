@@ -27,6 +27,7 @@ from service.replay.run_timeline import RunTimeline
 from service.replay.run_view import RunView
 from service.replay.view_changes import read_changes
 from tests.events.thread.story import CREATE, add, break_call, claim, finish, given, run, start
+from tests.machine import clean_environment
 from tests.projections.helpers import ORIGIN, make_thread, writer
 
 WAIT_S = 60.0
@@ -159,7 +160,7 @@ class Screen:
 def terminal(arguments: list[str], width: int, height: int, **env: str) -> Iterator[Screen]:
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+    clean = clean_environment()
     process = subprocess.Popen(
         [sys.executable, "-m", "service.cli", *arguments],
         stdin=slave,

@@ -17,6 +17,8 @@ from typing import Any, Self
 
 import psutil
 
+from tests.machine import clean_environment
+
 ROOT = Path(__file__).resolve().parents[2]
 START_TIMEOUT_S = 120.0
 
@@ -33,7 +35,7 @@ class FakeServerProcess:
         module: str = "tests.embedded.fake_server",
     ) -> None:
         """With the module `service.cli` it is the real server."""
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+        clean = clean_environment()
         self.process = subprocess.Popen(
             [python, "-m", module, "serve", *arguments],
             cwd=ROOT,

@@ -21,6 +21,7 @@ from tests.clock import IDS
 from tests.conftest import StartServer
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key, writer
+from tests.sealed import opened
 
 PATH = "/audit/events"
 WAIT_S = 60.0
@@ -97,7 +98,8 @@ async def test_contents_prove_themselves(client: Client, pool: Pool) -> None:
         found = await page(auditor, stream_id=thread["id"], include="content")
     added = found["data"][1]
     assert "Secret words" in str(added["content"])
-    content = await pool.fetchval("SELECT content FROM events WHERE stream_id = $1 AND version = 2", thread["id"])
+    query = opened("SELECT stream_id, version, content FROM events WHERE stream_id = $1 AND version = 2", "events")
+    content = await pool.fetchval(query, thread["id"])
     assert content[:32].hex() == added["salt"]
     assert sha256(b"everthread/commitment/1\n" + content).hexdigest() == added["commitment"]
     assert (await page(client, stream_id=thread["id"], include="content"))["data"] == found["data"], "full includes it"

@@ -17,6 +17,7 @@ from service.writer import Writer
 from sql.connection import Connection
 from tests.clock import CLOCK, IDS
 from tests.events.thread.story import CREATE, add
+from tests.sealed import opened
 
 ORIGIN = Origin(project_id="proj_1", actor=CommandLineActor(), request_id="req_1")
 OTHER = Origin(project_id="proj_2", actor=CommandLineActor(), request_id="req_2")
@@ -62,6 +63,6 @@ async def served_rows(db: Connection, stream_id: str) -> dict[tuple[str, str], d
     """Returns the rows that Postgres holds for a stream in all views, by view and id."""
     rows = {}
     for table, key in PRIMARY_KEYS.items():
-        for row in await db.fetch(f"SELECT * FROM {table} WHERE {key[0]} = $1", stream_id):
+        for row in await db.fetch(opened(f"SELECT * FROM {table} WHERE {key[0]} = $1", table), stream_id):
             rows[table, str(row[key[-1]])] = dict(row)
     return rows

@@ -7,14 +7,15 @@ from random import Random
 import pytest
 
 from events.errors import DomainError
-from events.event_log import number_events
-from events.streams import ASSISTANT, THREAD
+from events.event_log import number_events, view_epoch
+from events.streams import ASSISTANT, FILE, THREAD
 from projections.mixes import MIXES, Mix, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
 from sql.row_operations import RowOperation, block_names, compose, execute_at_once, parameter_count
 from tests.clock import CLOCK
 from tests.events.thread.histories import World
+from tests.fixtures.postgres import ENCRYPTED
 from tests.projections.helpers import ORIGIN
 
 MAX_STATEMENTS = 32
@@ -68,10 +69,11 @@ def test_every_append_of_random_histories_has_a_statement(seed: int) -> None:
 @pytest.mark.parametrize("mix", [mixes[-1] for mixes in MIXES.values()], ids=" ".join)
 async def test_a_block_without_an_operation_does_nothing(db: Connection, mix: Mix) -> None:
     await db.execute(
-        "INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state, leaf)"
-        " VALUES ('thread_1', 'thread', 'proj_1', 1, now(), 1, '{}', '')"
+        "INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state, leaf, view_epoch)"
+        " VALUES ('thread_1', 'thread', 'proj_1', 1, now(), 1, '{}', '', $1)",
+        epoch := view_epoch(is_encrypted=ENCRYPTED),
     )
-    move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf", 0, "thread"))
+    move = RowOperation("streams.move", ("thread_1", 1, b"", 0, 2, CLOCK.now(), 1, b"{}", b"leaf", epoch, "thread"))
     await execute_at_once(db, mix, [move])
     assert await db.fetchval("SELECT version FROM streams") == 2
     tables = ("events", "threads", "messages", "runs", "active_runs", "steps", "assistants", "files", "metadata_pairs")

@@ -31,6 +31,7 @@ from sql.connection import Connection
 from tests.events.thread.story import CREATE, Story, add, claim, finish, given, run
 from tests.fixtures.postgres import empty_database
 from tests.projections.helpers import ORIGIN, make_thread, writer
+from tests.sealed import opened
 
 DUMPS = sorted((Path(__file__).parents[1] / "sql" / "dumps").iterdir())
 
@@ -94,7 +95,8 @@ async def test_a_changed_state_in_a_head_is_found(pool: Pool, db: Connection) ->
     await make_thread(write := writer(pool), "thread_1")
     await write.thread(ORIGIN, "thread_1", add("Hi"))
     assert await deviations(history_check(), pool) == []
-    await db.execute("UPDATE streams SET state = replace(convert_from(state, 'UTF8'), ':1', ':2')::bytea")
+    state = await db.fetchval(opened("SELECT stream_id, version, state FROM streams", "streams"))
+    await db.execute("UPDATE streams SET state = $1", state.replace(b":1", b":2"))
     [found] = await deviations(history_check(), pool)
     assert (found.part, found.type, found.version) == ("evolve", "message.added", 2)
     assert '"user_messages":2' in found.recorded

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +29,7 @@ from tests.crash.conftest import Start, start
 from tests.events.thread.histories import World
 from tests.events.thread.story import add
 from tests.forked import ForkedCommand, ForkedServer
+from tests.machine import clean_environment
 from tests.projections.helpers import ORIGIN, make_thread, writer
 from tests.replay.sample_generation import KILL_AT, MIGRATION, TABLE, clear_caches, install, prepare_server
 from tests.scripted import ScriptedServer
@@ -264,7 +264,7 @@ async def test_all_processes_report_a_broken_stream_until_the_generation_is_live
 
 def environment_of(database_url: str, model: ScriptedServer, data: Path) -> dict[str, str]:
     return {
-        **{key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")},
+        **clean_environment(),
         "EVERTHREAD_DATABASE_URL": database_url,
         "EVERTHREAD_DATA_DIR": str(data),
         "EVERTHREAD_API_KEY": KEY,

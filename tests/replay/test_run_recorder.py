@@ -17,6 +17,7 @@ from service.replay.run_recorder import load_run, record_lines
 from sql.connection import Connection
 from tests.events.thread.story import add, claim, finish, run
 from tests.projections.helpers import ORIGIN, make_thread, writer
+from tests.sealed import opened
 
 TOO_LARGE = "The history of the thread has more than 10 bytes: its runs cannot be recorded."
 
@@ -34,7 +35,8 @@ async def test_a_history_up_to_the_limit_is_recorded(
     pool: Pool, db: Connection, finished_run: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_recorder, "PREFETCH", 2)
-    size = await db.fetchval("SELECT sum(octet_length(content)) FROM events WHERE stream_id = 'thread_1'")
+    query = opened("SELECT stream_id, version, content FROM events WHERE stream_id = 'thread_1'", "events")
+    size = sum(len(row["content"]) for row in await db.fetch(query))
     monkeypatch.setattr(run_recorder, "MAX_HISTORY_BYTES", size)
     events = await load_run(pool, "run_1")
     assert [logged.recorded.version for logged in events] == list(range(1, len(events) + 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -32,6 +33,8 @@ from service.replay.view_rebuild import (
     find_note,
     rebuild_views,
 )
+from service.secrets.encryption import begin_encryption, read_keys
+from service.settings import Settings
 from sql import queries
 from sql.connection import Connection
 from sql.row_operations import RowOperation
@@ -39,10 +42,12 @@ from tests.cli.test_keys import everthread
 from tests.events.thread.histories import World
 from tests.events.thread.story import add
 from tests.projections.helpers import ORIGIN, make_assistant, make_thread, served_rows, writer
+from tests.sealed import opened
 
 THREADS = 6
 COMMANDS = 25
 FAST = RebuildScope(max_load=1.0)
+STATES = opened("SELECT stream_id, version, state FROM streams ORDER BY 1", "streams")
 
 
 class Interrupted(Exception):
@@ -97,7 +102,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 async def test_a_check_finds_what_a_rebuild_mends(pool: Pool, db: Connection, database_url: str) -> None:
     ids = await fill(pool)
-    before, states = await all_rows(db, ids), await db.fetch("SELECT stream_id, state FROM streams ORDER BY 1")
+    before, states = await all_rows(db, ids), await db.fetch(STATES)
     await break_views(db)
     found: list[Difference] = []
     check = RebuildScope(check=True, max_load=1.0)
@@ -107,8 +112,42 @@ async def test_a_check_finds_what_a_rebuild_mends(pool: Pool, db: Connection, da
     progress = await rebuild_views(database_url, FAST, ignore)
     assert (progress.streams, progress.broken) == (len(ids), [])
     assert await all_rows(db, ids) == before
-    assert await db.fetch("SELECT stream_id, state FROM streams ORDER BY 1") == states
+    assert await db.fetch(STATES) == states
     assert (await rebuild_views(database_url, check, ignore)).differences == 0
+
+
+async def test_a_rebuild_mends_what_does_not_open_and_names_streams_whose_events_do_not(
+    pool: Pool, db: Connection, database_url: str, tmp_path: Path
+) -> None:
+    source = Settings.load().encryption_keys(tmp_path)
+    await begin_encryption(db, source, await read_keys(source))
+    ids = ["thread_1", "thread_2"]
+    for id in ids:
+        await make_thread(writer(pool), id, "one")
+    before, states = await all_rows(db, ids), await db.fetch(STATES)
+    await db.execute(
+        "UPDATE messages SET body = other.body FROM messages AS other"
+        " WHERE messages.thread_id = 'thread_1' AND other.thread_id = 'thread_2'"
+    )
+    await db.execute(
+        "UPDATE streams SET state = other.state FROM streams AS other"
+        " WHERE streams.stream_id = 'thread_1' AND other.stream_id = 'thread_2'"
+    )
+    found: list[str] = []
+    check = RebuildScope(check=True, max_load=1.0)
+    await rebuild_views(database_url, check, lambda _, result: found.extend(each.view for each in result.differences))
+    assert sorted(found) == ["heads", "messages"]
+    assert (await rebuild_views(database_url, FAST, ignore)).broken == []
+    assert (await all_rows(db, ids), await db.fetch(STATES)) == (before, states)
+    await db.execute(
+        "UPDATE events SET content = set_byte(content, 60, get_byte(content, 60) # 1)"
+        " WHERE stream_id = 'thread_2' AND version = 2"
+    )
+    reasons = dict[str, str]()
+    await rebuild_views(database_url, FAST, lambda _, result: reasons.update(result.broken))
+    assert reasons.keys() == {"thread_2"}
+    assert "version 2 cannot be read" in reasons["thread_2"]
+    assert await all_rows(db, ids) == before
 
 
 async def test_a_check_finds_rows_of_no_stream(pool: Pool, db: Connection, database_url: str) -> None:

@@ -31,6 +31,7 @@ from service.embedded.postgres import EmbeddedPostgres
 from service.embedded.postgres_runtime import find_runtime
 from tests.client import KEY, V1, V2, Client
 from tests.http import files
+from tests.machine import clean_environment
 from tests.scripted import ScriptedServer, calls, cuts_off, errors, refuses, says
 from tests.webhooks.receiver import Receiver
 
@@ -273,7 +274,7 @@ PARTS_OF_SECOND_PROJECT = (Sample.threads, Sample.runs)
 @asynccontextmanager
 async def server_of(checkout: Path, database_url: str, model: str, data_dir: Path) -> AsyncIterator[str]:
     """Starts the server of the checkout in a process of its own, and yields its base URL."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("EVERTHREAD_")}
+    clean = clean_environment()
     settings = {"API_KEY": KEY, "MODEL_BASE_URL": model, "DATABASE_URL": database_url, "DATA_DIR": str(data_dir)}
     settings |= {"WEBHOOKS_ALLOW_PRIVATE": "true", "LOG_LEVEL": "error"}
     environment = {**clean, **{f"EVERTHREAD_{name}": value for name, value in settings.items()}}

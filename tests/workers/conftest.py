@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +14,7 @@ import psutil
 import pytest
 
 from tests.client import KEY, Client
+from tests.machine import clean_environment
 from tests.scripted import ScriptedServer
 from tests.server_process import START_S
 
@@ -74,7 +74,7 @@ def start_workers(database_url: str, model: ScriptedServer, tmp_path: Path) -> S
             "WORKERS": "2",
             **{name.upper(): str(value) for name, value in settings.items()},
         }
-        own = {key: value for key, value in os.environ.items() if not key.startswith("EVERTHREAD_")}
+        own = clean_environment()
         environment = {**own, **{f"EVERTHREAD_{name}": value for name, value in ours.items()}}
         command = (sys.executable, "-m", "service.cli", "serve", "--port", "0")
         pipe = asyncio.subprocess.PIPE
