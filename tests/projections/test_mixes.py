@@ -8,7 +8,7 @@ import pytest
 
 from events.errors import DomainError
 from events.event_log import number_events, view_epoch
-from events.streams import ASSISTANT, FILE, THREAD
+from events.streams import ASSISTANT, THREAD
 from projections.mixes import MIXES, Mix, find_mix
 from projections.views import row_operations
 from sql.connection import Connection
