@@ -177,7 +177,7 @@ class RoutedConnection:
         for number in sorted(servers) or [0]:
             own = self._part(statement, number, args) if is_split else args
             answers += await self._send_to([self._shards[number]], method, query, own, timeout)
-            if "events" in statement.writes:
+            if self._levels and "events" in statement.writes:
                 self._appended.add(self._shards[number])
         for channel, payload in statement.notifications:
             if set(servers) != {0}:

@@ -128,8 +128,6 @@ async def test_what_users_do(sdk: str, start: Start, model: ScriptedServer, data
 KILLS = (
     test_kill.test_killed_before_the_first_token,
     test_kill.test_killed_in_the_middle_of_an_answer,
-    test_kill.test_killed_after_the_outputs_came,
-    test_kill.test_killed_while_queued,
     test_kill.test_killed_in_the_middle_of_a_webhook,
 )
 

@@ -221,7 +221,7 @@ async def test_idempotency_keys(mirror: Mirror) -> None:
             ("answer", (token, seed)),
             ("take", (token, seed, random.choice((None, 1, 2)), 3, now, b"r", b"b", before)),
             ("tell_body", (token, seed, b"c")),
-            ("finish", (token, seed, before, 200, "{}", b"done")),
+            ("finish", (token, seed, before, 200, "{}", b"done", None)),
             ("has_effect", (seed,)),
             ("release", (token, seed, before, random.random() < 0.5)),
             ("effect", ("thread_1", seed, 0)),
