@@ -129,6 +129,8 @@ class Probes:
         headers, query = self._headers(route), {}
         if {"page", "files", "replay"} & {*route.query}:
             query["limit"] = str(MAX_FILES_PAGE if "files" in route.query else MAX_PAGE)
+        if {"usage", "usage_runs", "costs", "failures"} & {*route.query}:
+            query["start_time"] = "0"
         if "resumption" in route.query:
             headers["Last-Event-ID"] = "1.0"
         url = self._url(route, ids)

@@ -22,6 +22,7 @@ from service.wire.fields import (
     MAX_PARTS,
     MAX_SCHEMA_BYTES,
 )
+from service.wire.reviews import MAX_NOTE
 
 # The name of a model with a window that holds what the limits allow, so that prompts are long.
 MODEL = "large-window"
@@ -131,6 +132,12 @@ LEGAL: Mapping[str, Callable[[], Any]] = {
         "files": [{"file_id": id, "attributes": {f"{n}": "v" * 300 for n in range(16)}} for id in files()[:2000]]
     },
     "POST /v1/uploads/{upload_id}/complete": lambda: {"part_ids": files()},
+    "POST /v1/assistants/{assistant_id}/restore": lambda: {"version": 1},
+    "POST /v1/threads/bulk_delete": lambda: {"all": True, "dry_run": True},
+    "POST /v1/threads/bulk_cancel": lambda: {"all": True, "dry_run": True},
+    "POST /v1/threads/{thread_id}/fork": lambda: {"metadata": metadata()},
+    "POST /v1/threads/{thread_id}/stream_tokens": lambda: {"expires_in": 600},
+    "POST /v1/threads/{thread_id}/runs/{run_id}/reviews": lambda: {"rating": "good", "note": EMOJI * MAX_NOTE},
 }
 
 
@@ -142,6 +149,8 @@ def worst_bodies(routes: Iterable[Route] = ROUTES) -> Iterator[WorstBody]:
         is_passed = isinstance(route.body, PassedBody)
         size, tokens = route.limit.bytes, route.limit.tokens - 10
         yield WorstBody(route, "as many keys as allowed", _keys(tokens // 2, size))
+        if (make := LEGAL.get(route.name)) is not None:
+            yield WorstBody(route, "legal", orjson.dumps(make()))
         if route.limit is SMALL_BODY:
             continue
         yield WorstBody(route, "containers", b"[" + b"[]," * ((size - 10) // 3) + b"1]")
@@ -153,8 +162,6 @@ def worst_bodies(routes: Iterable[Route] = ROUTES) -> Iterator[WorstBody]:
             yield WorstBody(route, "an image", b'{"messages":[{"content":"%b"}],"model":"gpt-4o"}' % image)
         else:
             yield from _worst_to_parse(route)
-        if (make := LEGAL.get(route.name)) is not None:
-            yield WorstBody(route, "legal", orjson.dumps(make()))
 
 
 def _worst_to_parse(route: Route) -> Iterator[WorstBody]:
