@@ -69,7 +69,7 @@ async def test_the_command(pool: Pool, db: Connection, database_url: str) -> Non
     assert entries[0]["content"]["model"] == "gpt-test"
     assert [entry["version"] for entry in entries] == sorted({entry["version"] for entry in entries})
     await seal(db)
-    await asyncio.to_thread(everthread, "usage", EVERTHREAD_DATABASE_URL=database_url)
+    await asyncio.to_thread(everthread, "runs", "list", EVERTHREAD_DATABASE_URL=database_url)
     await write.thread(ORIGIN, "thread_1", DeleteThread())
     code, output, report = await replay("run_1")
     assert (code, output) == (1, "")
