@@ -5,6 +5,8 @@ import { follow } from "./live.js";
 
 const PAGE = 100;
 const PATH = "/v1/audit/events";
+// Events that wait to be shown. Further ones only count: the list is then read again.
+const MOST_WAITING = 500;
 
 /** Returns the query of the API for the filters of the URL. */
 export function toFeedQuery({ type, stream, actor, request, since, until }) {
@@ -19,6 +21,7 @@ export class AuditFeed {
     this.onChange = onChange;
     this.events = [];
     this.waiting = [];
+    this.missed = 0;
     this.hasMore = false;
   }
 
@@ -37,14 +40,27 @@ export class AuditFeed {
 
   apply({ event, data }) {
     if (event !== "audit.event") return;
-    this.waiting.unshift(data);
+    if (this.waiting.length < MOST_WAITING) this.waiting.unshift(data);
+    else this.missed += 1;
     this.onChange();
   }
 
-  /** Puts the events that have come since at the top. */
-  takeNew() {
-    this.events = [...this.waiting, ...this.events];
+  /** The number of events that have come since the list was read. */
+  get newCount() {
+    return this.waiting.length + this.missed;
+  }
+
+  /** Puts the events that have come since at the top, or reads the list again if they are too many. */
+  async takeNew() {
+    if (this.missed) {
+      const page = await get(withQuery(PATH, { ...this.query, order: "desc", limit: PAGE }));
+      this.events = page.data;
+      this.hasMore = page.has_more;
+    } else {
+      this.events = [...this.waiting, ...this.events];
+    }
     this.waiting = [];
+    this.missed = 0;
     this.onChange();
   }
 

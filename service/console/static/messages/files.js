@@ -61,6 +61,7 @@ export const stores = {
   added: "The file is being indexed.",
   removeFile: (id) => `Remove ${id}`,
   noFiles: "No file yet. Drop one above.",
+  cut: (count) => `The newest ${count} files are shown.`,
   usage: "Size of the index",
   expires: "Expires",
   deleteHeading: "Delete this vector store?",

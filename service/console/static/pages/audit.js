@@ -76,11 +76,11 @@ class Audit extends View {
   }
 
   content() {
-    const { events, waiting, hasMore } = this.feed;
-    if (!events.length && !waiting.length) return html`<et-empty icon="audit" heading=${texts.empty} text=${texts.emptyText}></et-empty>`;
+    const { events, newCount, hasMore } = this.feed;
+    if (!events.length && !newCount) return html`<et-empty icon="audit" heading=${texts.empty} text=${texts.emptyText}></et-empty>`;
     return html`<div class="split" ?data-open=${this.chosen !== null}>
       <div>
-        ${waiting.length ? html`<p><button type="button" @click=${() => this.feed.takeNew()}>${texts.newer(waiting.length)}</button></p>` : nothing}
+        ${newCount ? html`<p><button type="button" @click=${() => this.act(() => this.feed.takeNew())}>${texts.newer(newCount)}</button></p>` : nothing}
         <div class="card list"><et-virtual-list label=${texts.list} .items=${events} .row=${ROW_PX} .hasMore=${hasMore} @more=${() => this.act(() => this.feed.more())}
           .render_item=${(event) => this.row(event)} .mark=${this.chosen}></et-virtual-list></div>
       </div>

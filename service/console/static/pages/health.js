@@ -12,7 +12,20 @@ class Health extends View {
 
   connectedCallback() {
     super.connectedCallback();
-    this.timer = setInterval(() => !document.hidden && !this.isLoading && this.load().catch(() => {}), REFRESH_MS);
+    this.timer = setInterval(() => this.refresh(), REFRESH_MS);
+  }
+
+  /** Reads the health again. A server that does not answer is shown as an error, and asked again. */
+  async refresh() {
+    if (document.hidden || this.isBusy || this.isLoading) return;
+    this.isBusy = true;
+    try {
+      await this.load();
+      this.error = null;
+    } catch (error) {
+      this.error = error;
+    }
+    this.isBusy = false;
   }
 
   release() {

@@ -51,14 +51,16 @@ class Overview extends View {
   }
 
   async refresh() {
-    if (document.hidden || this.isLoading || this.error) return;
+    if (document.hidden || this.isBusy || this.isLoading || this.error) return;
     const range = this.range;
+    this.isBusy = true;
     try {
       const found = await readReports(range);
       if (range === this.range) this.found = found;
     } catch {
       // The next refresh tries again.
     }
+    this.isBusy = false;
   }
 
   numbers() {

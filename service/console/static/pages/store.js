@@ -14,6 +14,8 @@ import "../parts/upload-area.js";
 
 const REFRESH_MS = 2000;
 const MOST_FILES = 500;
+// Names of files that are read at once.
+const NAMES_AT_ONCE = 8;
 
 class StorePage extends View {
   static properties = { storeId: { attribute: false }, query: { attribute: false }, store: { state: true }, files: { state: true }, names: { state: true } };
@@ -44,19 +46,25 @@ class StorePage extends View {
     this.readNames();
   }
 
-  /** Reads the names of files, which the files of a store do not have. */
+  /** Reads the names of files, which the files of a store do not have, until the view is left. */
   async readNames() {
-    const missing = this.files.filter((file) => !this.names.has(file.id)).slice(0, 100);
-    for (const { id } of missing) {
-      const file = await get(`/v1/files/${encodeURIComponent(id)}`).catch(() => null);
-      this.names = new Map(this.names).set(id, file?.filename ?? id);
+    if (this.isReadingNames) return;
+    this.isReadingNames = true;
+    for (;;) {
+      const missing = this.files.filter((file) => !this.names.has(file.id)).slice(0, NAMES_AT_ONCE);
+      if (!missing.length || !this.isConnected) break;
+      const found = await Promise.all(missing.map(({ id }) => get(`/v1/files/${encodeURIComponent(id)}`).catch(() => null)));
+      this.names = new Map([...this.names, ...missing.map(({ id }, at) => [id, found[at]?.filename ?? id])]);
     }
+    this.isReadingNames = false;
   }
 
   /** Follows the indexing while files wait for it. */
   async refresh() {
-    if (document.hidden || this.isLoading || this.error || !this.store?.file_counts.in_progress) return;
+    if (document.hidden || this.isBusy || this.isLoading || this.error || !this.store?.file_counts.in_progress) return;
+    this.isBusy = true;
     await this.load().catch(() => {});
+    this.isBusy = false;
   }
 
   async attach(id) {
@@ -102,6 +110,7 @@ class StorePage extends View {
       ${canWrite() ? html`<et-store-search .storeId=${this.storeId} .question=${this.query.query ?? ""}></et-store-search>` : nothing}
       <section class="card block"><h2>${texts.files}</h2>
         ${canWrite() ? html`<et-upload-area @uploaded=${(event) => this.attach(event.detail.id)}></et-upload-area>` : nothing}
+        ${this.files.length === MOST_FILES ? html`<p class="tiny faint">${texts.cut(MOST_FILES)}</p>` : nothing}
         ${this.files.length ? html`<table><tbody>${this.files.map((file) => this.row(file))}</tbody></table>` : html`<p class="faint">${texts.noFiles}</p>`}
       </section>`;
   }

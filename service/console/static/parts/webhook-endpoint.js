@@ -49,7 +49,12 @@ class WebhookEndpoint extends Element {
 
   async readDeliveries(event) {
     if (!event.target.open) return;
-    this.deliveries = await get(withQuery(`${this.path}/deliveries`, { limit: MOST_DELIVERIES })).catch(() => null);
+    try {
+      this.deliveries = await get(withQuery(`${this.path}/deliveries`, { limit: MOST_DELIVERIES }));
+    } catch (error) {
+      this.deliveries = undefined;
+      notify(error.message, error.requestId);
+    }
   }
 
   retry() {
@@ -62,13 +67,14 @@ class WebhookEndpoint extends Element {
   waiting() {
     const { columns } = texts;
     const found = this.deliveries?.data ?? [];
+    const empty = this.deliveries ? html`<p class="faint small">${texts.noDeliveries}</p>` : nothing;
     return html`<details @toggle=${this.readDeliveries}><summary class="small">${texts.deliveries}</summary>
       ${
         found.length
           ? html`<table class="block"><thead><tr><th>${columns.type}</th><th>${columns.status}</th><th class="right">${columns.attempts}</th><th class="right">${columns.next}</th></tr></thead>
               <tbody>${found.map((one) => html`<tr><td><a href=${href("threads", one.thread_id)}>${one.type}</a></td><td>${texts.states[one.status] ?? one.status}</td><td class="right">${one.attempts}</td><td class="right"><et-time .value=${one.next_attempt_at}></et-time></td></tr>`)}</tbody></table>
               ${canWrite() ? html`<button type="button" @click=${this.retry}>${texts.retry}</button>` : nothing}`
-          : html`<p class="faint small">${texts.noDeliveries}</p>`
+          : empty
       }</details>`;
   }
 
