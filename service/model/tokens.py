@@ -27,11 +27,14 @@ SLICE = 50_000  # characters passed to tiktoken at once; its time is not linear 
 IDLE_S = 600.0
 # For a slice, including the start of the process and the load of a vocabulary.
 ANSWER_TIMEOUT_S = 120.0
+# Tries of a slice, each in a new process, in case the text itself kills the process. A process may be killed at any
+# time, as by a system that lacks memory, and a run must not fail by that.
+MAX_TRIES = 5
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 class TokenProcessError(Exception):
-    """The process that counts tokens has ended twice, or does not answer."""
+    """The process that counts tokens has ended MAX_TRIES times over a text, or does not answer."""
 
 
 class Tokens:
@@ -73,7 +76,7 @@ class Tokens:
     def _token_lengths(self, encoding: EncodingName, text: bytes) -> array[int]:
         """Returns the number of bytes of each token of a slice. One slice is divided at a time."""
         with self._lock:
-            for is_last in (False, True):
+            for attempt in range(1, MAX_TRIES + 1):
                 try:
                     return self._request(self._connection or self._start(), encoding, text)
                 except (OSError, EOFError) as error:
@@ -81,7 +84,7 @@ class Tokens:
                     if self._end is not None:
                         self._end()
                     self._connection = None
-                    if is_last or isinstance(error, TimeoutError):
+                    if attempt == MAX_TRIES or isinstance(error, TimeoutError):
                         raise TokenProcessError(f"The process that counts tokens failed: {error!r}") from error
         raise AssertionError("the loop above always returns or raises")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from tiktoken import load as tiktoken_load
 from tiktoken_ext import openai_public  # type: ignore[import-untyped]
 
+from service.child_process import spawn
 from service.model import tokens
 from service.model.tokens import TokenProcessError, Tokens, token_bound
 from service.model.vocabularies import PATTERNS, EncodingName, load_encoding, vocabulary
@@ -39,6 +41,21 @@ def newest() -> Callable[[], psutil.Process]:
         return process
 
     return find
+
+
+def _kill_starts(monkeypatch: pytest.MonkeyPatch, count: int) -> list[int]:
+    """Kills the first `count` counting processes as they start. Returns the list of all that are started."""
+    starts = list[int]()
+
+    def spawn_and_kill(*args: Any, **settings: Any) -> subprocess.Popen[bytes]:
+        child = spawn(*args, **settings)
+        starts.append(child.pid)
+        if len(starts) <= count:
+            child.kill()
+        return child
+
+    monkeypatch.setattr(tokens, "spawn", spawn_and_kill)
+    return starts
 
 
 @pytest.mark.slow
@@ -89,6 +106,20 @@ def test_a_killed_counting_process_is_replaced_and_ends_with_its_owner(newest: C
     second = newest()
     del fresh
     assert not second.is_running()
+
+
+def test_a_count_goes_on_after_its_process_was_killed_several_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill at each start but the last one that is allowed: the run that needs the count does not notice."""
+    starts = _kill_starts(monkeypatch, tokens.MAX_TRIES - 1)
+    assert Tokens().count("cl100k_base", "tiktoken is great!") == 6
+    assert len(starts) == tokens.MAX_TRIES
+
+
+def test_a_process_that_is_always_killed_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = _kill_starts(monkeypatch, tokens.MAX_TRIES + 1)
+    with pytest.raises(TokenProcessError):
+        Tokens().count("cl100k_base", "tiktoken is great!")
+    assert len(starts) == tokens.MAX_TRIES
 
 
 def test_a_process_that_cannot_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
