@@ -20,7 +20,7 @@ from pathlib import Path
 
 import orjson
 
-from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop
+from service.child_process import environment, helper_id, log_reason, open_log, spawn, stop, wait_for_exit
 from service.search.embed.base import EmbedderDied, EmbeddingError, Vector
 from service.search.embed.wheels import ModelWheel
 from service.storage.temp_folders import TempFolder
@@ -35,6 +35,10 @@ ANSWER_TIMEOUT_S = 600.0
 IDLE_S = 600.0
 # The nice value of threads that embed documents, so that queries go first.
 NICE = 10
+# For the end of a process that closed its output before it was ready.
+EXIT_TIMEOUT_S = 2.0
+# Statuses above it stand for signals, in a shell and in containers; negative statuses are signals too.
+_LAST_OWN_STATUS = 128
 _STOP = ((signal.SIGKILL, 5.0),)  # the process holds nothing that a kill could damage
 _ROOT = Path(__file__).resolve().parents[3]
 
@@ -72,32 +76,46 @@ class LocalEmbedder:
     async def _request(self, body: bytes) -> bytes:
         """Sends a request, and sends it once more to a new process if the process dies. Raises EmbeddingError."""
         for is_last in (False, True):
-            path = await self._ensure_running()
+            try:
+                child, path = await self._ensure_running()
+            except EmbedderDied:
+                if is_last:
+                    raise
+                continue
             try:
                 async with asyncio.timeout(ANSWER_TIMEOUT_S):
                     return await _exchange(path, body)
             except (OSError, asyncio.IncompleteReadError) as error:
                 # The process died, or it was idle and ended just when this request arrived.
+                async with self._starting:
+                    # Another request may have started the next process already.
+                    if self._child is child:
+                        await self._end()
                 if is_last:
-                    raise EmbedderDied(f"The embedding model died: {log_reason(self._log, self._log_start)}") from error
-                await self._end()
-            except TimeoutError:
-                raise EmbeddingError(f"The embedding model gave no answer in {ANSWER_TIMEOUT_S:.0f} s.") from None
+                    reason = log_reason(self._log, self._log_start)
+                    if isinstance(error, TimeoutError):
+                        reason = f"it gave no answer in {ANSWER_TIMEOUT_S:.0f} s"
+                    raise EmbedderDied(f"The embedding model died: {reason}") from error
         raise AssertionError("the loop above always returns or raises")
 
     async def close(self) -> None:
         await self._end()
 
-    async def _ensure_running(self) -> Path:
-        """Returns the socket of the running process, starting one if needed. Raises EmbeddingError."""
+    async def _ensure_running(self) -> tuple[subprocess.Popen[bytes], Path]:
+        """Returns the running process and its socket, starting one if needed. Raises EmbeddingError."""
         async with self._starting:
             if self._child is None or self._child.poll() is not None:
                 await self._end()
                 await self._start()
+            assert self._child is not None
             assert self._folder is not None
-            return self._folder.path / "s"
+            return self._child, self._folder.path / "s"
 
     async def _start(self) -> None:
+        """Starts a process and waits until it is ready. Raises EmbedderDied if that is worth another attempt.
+
+        Only a status that the process chose itself is a lasting fault, as that of damaged weights.
+        """
         weights = self._model.find_weights()
         if weights is None:
             raise EmbeddingError(self._model.missing_error)
@@ -139,11 +157,13 @@ class LocalEmbedder:
         except (OSError, TimeoutError):
             line = b""
         if line != b"ready\n":
-            was_killed = (child.poll() or 0) < 0
+            # The kernel closes the pipe a moment before the process has a status.
+            await wait_for_exit(child, EXIT_TIMEOUT_S)
+            status = child.poll()
             await self._end()
-            if was_killed:
-                raise EmbedderDied("The embedding model was killed before it was ready.")
-            raise EmbeddingError(f"The embedding model cannot start: {log_reason(self._log, self._log_start)}")
+            if status is not None and 0 < status <= _LAST_OWN_STATUS:
+                raise EmbeddingError(f"The embedding model cannot start: {log_reason(self._log, self._log_start)}")
+            raise EmbedderDied("The embedding model was killed before it was ready, or took too long.")
 
     async def _end(self) -> None:
         child, self._child = self._child, None
