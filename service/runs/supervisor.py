@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -337,7 +337,7 @@ class Supervisor:
     ) -> None:
         """Executes the run, after `start` if it is given.
 
-        Waits while the database fails; any other error fails the run.
+        Waits while the database fails; any other error fails the run, also if the database fails meanwhile.
         """
         structlog.contextvars.bind_contextvars(thread_id=executor.thread_id, run_id=executor.run_id)
         mark_background_work()  # the task may have been created by a request
@@ -347,8 +347,11 @@ class Supervisor:
                 return await self._release(executor)
             if start is not None:
                 await start.wait()
+            cause: Exception | None = None
             while True:
                 try:
+                    if cause is not None:
+                        return await self._give_up(executor, cause)
                     return await executor.execute(state, version)
                 except StaleClaim:
                     return None
@@ -356,8 +359,10 @@ class Supervisor:
                     log.warning("run_retried", error=str(error) or type(error).__name__)
                     state, version = await self._reload(executor), None
                 except Exception as error:
+                    if cause is not None:
+                        raise
                     log.exception("run_broken")
-                    return await self._give_up(executor, error)
+                    cause = error
         except asyncio.CancelledError:
             await self._release(executor)
             raise
@@ -392,9 +397,8 @@ class Supervisor:
                 continue
 
     async def _give_up(self, executor: Executor, error: Exception) -> None:
-        """Fails the run, with the error as its cause. Raises the error of the append if that fails too."""
-        with suppress(StaleClaim):
-            await executor.fail(f"The server failed on this run: {describe_failure(error)}")
+        """Fails the run, with the error as its cause. Raises StaleClaim, and the error of the append if that fails."""
+        await executor.fail(f"The server failed on this run: {describe_failure(error)}")
 
     def _origin(self, project_id: str, cause: str | None = None) -> Origin:
         return Origin(project_id=project_id, actor=ProcessActor(self._peers.process), cause=cause)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 import service.feed
 from events.envelope import RecordedEvent
@@ -189,6 +190,24 @@ async def test_a_hiccup_of_the_database_does_not_hurt_a_run(
         # Each call is in the log as one attempt.
         types = [entry.event.type for entry in await process.log("t1")]
         assert types.count("model_call.started") == len(process.model.requests)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_run_that_fails_while_the_database_is_away_is_failed_later(
+    database_url: str, when: Literal["before", "after"]
+) -> None:
+    """The failure is appended as soon as the database is back, by the same claim: it is no new attempt."""
+    model = FakeModel(None, [RuntimeError("an error that nobody expects")])
+    async with Process(database_url, model, make_writer=flaky_process("run.failed", when)) as process:
+        await process.say("t1", "Hi")
+        await process.begin("t1")
+        with capture_logs() as logs:
+            await _wait_for_status(process, "failed")
+        assert isinstance(process.writer, FlakyWriter)
+        assert process.writer.happened == 1
+        assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["run_broken"]
+        types = [entry.event.type for entry in await process.log("t1")]
+        assert types.count("model_call.started") == len(process.model.requests) == 1
 
 
 async def _wait_for_status(process: Process, status: str) -> None:
