@@ -105,6 +105,9 @@ async def _check_thread(api: Api, thread: ThreadRecord, model: ModelRecord, verd
             verdict.lost.append(f"run {run.id} of {thread.id}")
             continue
         answers = [each for each in messages if each["run_id"] == run.id]
+        if runs[run.id]["status"] == "expired" and run.was_left:
+            steps = await _all(api, f"/threads/{thread.id}/runs/{run.id}/steps")
+            run.waited_for_client = has_open_function(steps)
         _check_run(run, runs[run.id], answers, model, verdict)
         if run.outputs:
             await _check_outputs(api, thread, run, verdict)
@@ -143,7 +146,7 @@ def _check_run(run: RunRecord, found: Any, answers: Sequence[Any], model: ModelR
         error = found["last_error"]
         verdict.errors[f"{status}: {error['message'][:100] if error else None}"] += 1
         is_given_up = error is not None and any(reason in error["message"] for reason in GIVEN_UP)
-        if run.key not in model.badly_answered and not is_given_up:
+        if run.key not in model.badly_answered and not is_given_up and not run.waited_for_client:
             verdict.wrong.append(f"run {run.id} {status} though the model answered well: {error}")
     whole = [each for each in answers if each.get("status", "completed") == "completed"]
     texts = [_value(each) for each in whole]
@@ -155,6 +158,14 @@ def _check_run(run: RunRecord, found: Any, answers: Sequence[Any], model: ModelR
         streamed = run.streamed.get(message["id"])
         if streamed is not None and streamed != text:
             verdict.wrong.append(f"the stream of {run.id} showed {streamed!r} instead of {text!r}")
+
+
+def has_open_function(steps: Sequence[Any]) -> bool:
+    """Whether the newest step has a function without an output, for which its run waited until it expired."""
+    details: Any = steps[-1]["step_details"] if steps else {"type": "none"}
+    return details["type"] == "tool_calls" and any(
+        call["type"] == "function" and call["function"]["output"] is None for call in details["tool_calls"]
+    )
 
 
 async def _check_outputs(api: Api, thread: ThreadRecord, run: RunRecord, verdict: Verdict) -> None:

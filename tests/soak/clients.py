@@ -81,6 +81,7 @@ class SoakClient(ABC):
 
     async def wait_for_run(self, thread: ThreadRecord, run: RunRecord) -> str:
         """Polls the run until it has ended or requires action. Raises Unanswered if that takes too long."""
+        run.was_left = True
         try:
             async with asyncio.timeout(RUN_S):
                 while True:
@@ -89,6 +90,7 @@ class SoakClient(ABC):
                         await self.submit(thread, run, found)
                     elif found["status"] in TERMINAL:
                         run.statuses.add(found["status"])
+                        run.was_left = False
                         return str(found["status"])
                     await asyncio.sleep(POLL_S)
         except TimeoutError:

@@ -20,6 +20,8 @@ class RunRecord:
     """A run. `key` is the marker of the message that it answers, `outputs` the acknowledged outputs of functions.
 
     `statuses` are the terminal statuses that the client saw, and `streamed` the whole texts of its streams by message.
+    `was_left` if the client followed the run no longer before it saw an end, and `waited_for_client` if the
+    run expired meanwhile because nobody sent the outputs of its functions.
     """
 
     key: str
@@ -29,6 +31,8 @@ class RunRecord:
     outputs: dict[str, str] = field(default_factory=dict)
     streamed: dict[str, str] = field(default_factory=dict)
     was_cancelled: bool = False
+    was_left: bool = False
+    waited_for_client: bool = False
 
 
 @dataclass(slots=True)
