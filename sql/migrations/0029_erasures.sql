@@ -17,13 +17,18 @@ CREATE TABLE erasures (
 CREATE INDEX erasures_to_clear ON erasures (due_at) WHERE cleared_at IS NULL;
 CREATE INDEX erasures_to_complete ON erasures (due_at) WHERE cleared_at IS NOT NULL AND erased_at IS NULL;
 
--- The index of the log up to which the rows are complete, as in usage_progress.
+-- The index of the log up to which the rows are complete, as in usage_progress. Earlier versions did not note the files
+-- of code_interpreter that clients attached: those that were created up to `since` are never deleted with their threads. In
+-- a database that has streams it is an hour after the migration, for clocks that differ and for servers of the earlier
+-- version that still run.
 CREATE TABLE erasure_progress (
-    id         smallint PRIMARY KEY,
-    epoch      integer  NOT NULL,
-    next_index bigint   NOT NULL
+    id         smallint    PRIMARY KEY,
+    epoch      integer     NOT NULL,
+    next_index bigint      NOT NULL,
+    since      timestamptz NOT NULL
 );
-INSERT INTO erasure_progress (id, epoch, next_index) VALUES (1, 0, 0);
+INSERT INTO erasure_progress (id, epoch, next_index, since)
+SELECT 1, 0, 0, CASE WHEN EXISTS (SELECT FROM streams) THEN now() + interval '1 hour' ELSE '-infinity' END;
 
 -- The files of code_interpreter that a client has attached to an object: they stay if the thread of the code is deleted.
 CREATE TABLE attached_code_files (

@@ -121,9 +121,11 @@ WHERE endpoint_id IN (SELECT endpoint_id FROM webhook_endpoints) AND stream_id =
 DELETE FROM live_deltas WHERE thread_id = $1;
 
 -- name: own_files (of the ids $1, those that code_interpreter made and no client attached to another object)
+-- Files from before the uses of such files were noted may be attached.
 SELECT events.stream_id, events.project_id
 FROM events
 WHERE events.stream_id = ANY ($1::text[]) AND version = 1 AND type = 'file.created' AND actor = 'tool:code_interpreter'
+    AND events.at > (SELECT since FROM erasure_progress)
     AND NOT EXISTS (SELECT FROM attached_code_files WHERE file_id = events.stream_id)
     AND NOT EXISTS (
         SELECT FROM vector_store_files WHERE vector_store_files.file_id = events.stream_id AND status <> 'removed'

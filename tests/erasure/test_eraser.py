@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import sql
 from events import event_log
 from events.actors import ToolActor
 from events.envelope import Origin
@@ -24,7 +25,7 @@ from service.erasure.eraser import Eraser
 from service.erasure.forget_list import ForgetList
 from service.erasure.proof import prove_erasure
 from service.erasure.repetition import forget_again
-from service.migrations import prepare_database
+from service.migrations import migrate, prepare_database
 from service.secrets.encryption import begin_encryption
 from service.secrets.key_ring import RING, new_secret
 from service.secrets.key_source import EncryptionKeySource
@@ -234,6 +235,31 @@ async def test_the_files_that_code_made_go_with_their_thread(installed: Installa
     assert left == {"attached", "client", "forked"}
     blobs = {key async for keys in installed.blobs.list_older(CLOCK.now().max) for key in keys}
     assert blobs == {"blob_file-attached", "blob_file-client", "blob_file-forked"}
+
+
+async def test_files_from_before_the_upgrade_stay(installed: Installation) -> None:
+    await run_code(installed, "thread_1", ["file-old"])
+    await installed.fetch("UPDATE erasure_progress SET since = (SELECT max(at) FROM events)")
+    await installed.write.thread(ORIGIN, "thread_1", DeleteThread())
+    await installed.scan()
+    assert await installed.has_key("file-old")
+    assert await installed.blobs.read("blob_file-old").__anext__() == b"Hello."
+
+
+async def test_an_upgrade_notes_its_time(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations = sql.migrations()
+    async with empty_database(postgres) as url:
+        with monkeypatch.context() as older:
+            older.setattr(sql, "migrations", lambda: [each for each in migrations if each.name < "0029"])
+            await prepare_database(url)
+        db = await connect(url)
+        await db.execute(
+            "INSERT INTO streams (stream_id, kind, project_id, version, at, state_schema, state, leaf, view_epoch)"
+            " VALUES ('thread_1', 'thread', 'proj_1', 1, now(), 1, '', '', 1000)"
+        )
+        await migrate(db)
+        assert await db.fetchval("SELECT since - now() > interval '59 min' FROM erasure_progress")
+        await db.close()
 
 
 async def test_a_restored_stream_is_erased_again(installed: Installation) -> None:
