@@ -16,6 +16,7 @@ from events.actors import SweepActor
 from events.envelope import Origin
 from events.errors import DomainError, FileNotFound, NotFound
 from events.file import DeleteFile
+from events.streams import THREAD
 from projections import erasures, files
 from projections.erasures import Erasure
 from service.runs.artifacts import image_ids
@@ -24,6 +25,7 @@ from service.storage.base import Blobs, delete_unowned
 from service.vector_stores.operations import remove_everywhere
 from service.writer import Writer
 from sql.connection import Connection
+from sql.seals import ContentErased
 
 log = structlog.get_logger()
 
@@ -65,8 +67,7 @@ class CopyRemover:
     async def _remove_code_files(self, thread_id: str) -> None:
         """Deletes the files that code of the thread made, unless a client attached them, or a fork shows them."""
         async with self._writer.pool.acquire() as db:
-            forks = await find_forks(db, thread_id)
-            if forks and await erasures.existing_threads(db, forks):
+            if await _has_living_fork(db, thread_id):
                 return
             made = dict[str, None]()
             async for event in _read_events(db, thread_id, _RESULTS):
@@ -89,6 +90,28 @@ class CopyRemover:
 async def find_forks(db: Connection, thread_id: str) -> list[str]:
     """Returns the threads that begin with the history of this one, also deleted ones."""
     return [event.fork_id async for event in _read_events(db, thread_id, _FORKS)]
+
+
+async def _has_living_fork(db: Connection, thread_id: str) -> bool:
+    """Whether a fork of the thread, or a fork of its forks, exists or may come to exist.
+
+    A fork that its origin recorded and that has no stream yet may be created by the attempt that goes on, or by another
+    one. If a deleted fork had forks and its events are erased, their ids cannot be read: they count as living.
+    """
+    seen, unread = {thread_id}, [thread_id]
+    while unread:
+        try:
+            forks = set(await find_forks(db, unread.pop())) - seen
+        except ContentErased:
+            return True
+        if forks and await erasures.existing_threads(db, forks):
+            return True
+        for fork_id in forks:
+            if (await event_log.head(db, fork_id, THREAD)).version == 0:
+                return True
+        seen |= forks
+        unread += forks
+    return False
 
 
 async def _read_events(db: Connection, stream_id: str, types: tuple[str, ...]) -> AsyncIterator[Any]:

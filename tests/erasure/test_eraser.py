@@ -237,6 +237,29 @@ async def test_the_files_that_code_made_go_with_their_thread(installed: Installa
     assert blobs == {"blob_file-attached", "blob_file-client", "blob_file-forked"}
 
 
+async def test_files_that_a_fork_of_a_fork_shows_stay(installed: Installation) -> None:
+    names = ("erased", "deleted", "alone", "alone_erased")
+    for name in names:
+        a, b, c = (f"thread_{name}_{letter}" for letter in "abc")
+        await run_code(installed, a, [f"file-{name}"])
+        await installed.write.thread(ORIGIN, a, ForkThread(b, 3))
+        await make_thread(installed.write, b)
+        if not name.startswith("alone"):
+            await installed.write.thread(ORIGIN, b, ForkThread(c, 2))
+            await make_thread(installed.write, c)
+        await installed.write.thread(ORIGIN, b, DeleteThread())
+        if name.endswith("erased"):
+            await installed.scan()
+        await installed.write.thread(ORIGIN, a, DeleteThread())
+    await run_code(installed, "thread_early", ["file-early"])
+    await installed.write.thread(ORIGIN, "thread_early", ForkThread("thread_later", 3))
+    await installed.write.thread(ORIGIN, "thread_early", DeleteThread())
+    await installed.scan()
+    await installed.scan()
+    left = {name for name in (*names, "early") if await installed.has_key(f"file-{name}")}
+    assert left == {"erased", "deleted", "early"}
+
+
 async def test_files_from_before_the_upgrade_stay(installed: Installation) -> None:
     await run_code(installed, "thread_1", ["file-old"])
     await installed.fetch("UPDATE erasure_progress SET since = (SELECT max(at) FROM events)")
