@@ -45,6 +45,15 @@ class KeyErasure(Erasure):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldStream:
+    """A stream whose head a transaction holds, with the version and the state of the head."""
+
+    erasure: KeyErasure
+    version: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class OwnFile:
     """A file that code of a thread made and that belongs to no other object."""
 
@@ -113,8 +122,9 @@ async def exists_again(db: Connection, erasure: Erasure) -> bool:
 
 
 async def drop(db: Connection, erasure: Erasure) -> None:
-    """Removes the row of a stream whose object exists again."""
+    """Ends the erasure of a stream whose object exists again: removes its row, if nothing of the stream was erased."""
     await db.execute(_SQL["drop"], erasure.stream_id, erasure.version)
+    await db.execute(_SQL["complete"], erasure.stream_id, erasure.version)
 
 
 async def mark_cleared(db: Connection, erasure: Erasure) -> None:
@@ -150,23 +160,37 @@ async def existing_threads(db: Connection, thread_ids: Collection[str]) -> set[s
     return {row["thread_id"] for row in await db.fetch(_SQL["existing_threads"], list(thread_ids))}
 
 
-async def destroy_key(db: Connection, erasure: KeyErasure) -> bool:
-    """Destroys the key of a stream. Returns False if its object exists again, or if it had another key.
+async def hold(db: Connection, erasure: KeyErasure) -> HeldStream | None:
+    """Locks the head of a stream until the transaction ends, so that its object cannot be created again meanwhile.
+
+    Returns None if it has another key by now, or if its object exists again: then the erasure ends (`drop`).
+    """
+    held = await db.fetchrow(_SQL["hold"], erasure.stream_id, event_log.view_epoch(is_encrypted=True))
+    if held is None or await db.fetchval(_SQL["key_id"], erasure.stream_id) != erasure.key_id:
+        return None
+    if await exists_again(db, erasure):
+        await drop(db, erasure)
+        return None
+    return HeldStream(erasure, held["version"], held["state"])
+
+
+async def destroy_key(db: Connection, held: HeldStream) -> None:
+    """Destroys the key of a stream. The transaction must hold its head.
 
     The state of the head becomes plain: that of a deleted object has no text.
     """
+    stream_id = held.erasure.stream_id
+    await db.execute(_SQL["destroy_key"], stream_id, held.erasure.key_id)
+    await db.execute(_SQL["write_state"], stream_id, held.state)
+    await db.execute(_SQL["mark_erased"], stream_id, held.version)
+
+
+def forget_keys(db: Connection, stream_ids: Collection[str]) -> None:
+    """Drops the keys of the streams from the memory of this process."""
     keys = key_store(db)
-    async with db.transaction():
-        held = await db.fetchrow(_SQL["hold"], erasure.stream_id, event_log.view_epoch(is_encrypted=True))
-        if held is None or await exists_again(db, erasure):
-            return False
-        if await db.execute(_SQL["destroy_key"], erasure.stream_id, erasure.key_id) == "DELETE 0":
-            return False
-        await db.execute(_SQL["write_state"], erasure.stream_id, held["state"])
-        await db.execute(_SQL["mark_erased"], erasure.stream_id, held["version"])
     if keys is not None:
-        keys.forget(erasure.stream_id)
-    return True
+        for stream_id in stream_ids:
+            keys.forget(stream_id)
 
 
 async def erased_version(db: Connection, stream_id: str) -> int:

@@ -110,13 +110,24 @@ class Eraser:
             claimed = await erasures.claim_unerased(db, PAGE_STREAMS, CLAIM_S)
         if not claimed:
             return 0
-        await self._record(claimed)
-        await self._forget_list.add([(each.stream_id, each.key_id) for each in claimed], self._writer.clock.now())
-        erased = list[str]()
-        for erasure in claimed:
-            async with self._writer.pool.acquire() as db:
-                if await erasures.destroy_key(db, erasure):
-                    erased.append(erasure.stream_id)
+        # In the order of the ids, so that two processes cannot wait for each other.
+        claimed.sort(key=lambda erasure: erasure.stream_id)
+        async with self._writer.pool.acquire() as db:
+            async with db.transaction():
+                # The heads are held before the event and the list name a key: no key of an object that exists again is
+                # named.
+                held = [stream for each in claimed if (stream := await erasures.hold(db, each)) is not None]
+                named = [stream.erasure for stream in held]
+                if named:
+                    await self._record(named)
+                    lines = [(each.stream_id, each.key_id) for each in named]
+                    await self._forget_list.add(lines, self._writer.clock.now())
+                for stream in held:
+                    await erasures.destroy_key(db, stream)
+            erased = [each.stream_id for each in named]
+            erasures.forget_keys(db, erased)
+        if not erased:
+            return len(claimed)
         await self._announce(erased)
         log.info("streams_erased", count=len(erased))
         return len(claimed)

@@ -84,6 +84,9 @@ UPDATE erasures SET cleared_at = now(), due_at = now() WHERE stream_id = $1 AND 
 -- name: drop (the object of this stream exists again)
 DELETE FROM erasures WHERE stream_id = $1 AND version = $2 AND erased_version = 0;
 
+-- name: complete (the same, after an earlier erasure: readers need to know up to which version its events are erased)
+UPDATE erasures SET cleared_at = now(), erased_at = now() WHERE stream_id = $1 AND version = $2 AND erased_version > 0;
+
 -- name: exists_again (the stream has a later event that created its object)
 SELECT EXISTS (SELECT FROM events WHERE stream_id = $1 AND version > $2 AND type = $3);
 

@@ -206,6 +206,35 @@ async def test_a_file_that_exists_again_keeps_its_key(installed: Installation) -
     assert await installed.faults() == []
 
 
+async def test_a_key_of_a_file_that_exists_again_is_never_named(
+    installed: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await installed.make_file("file-1")
+    for is_erased in (False, True):
+        if is_erased:
+            await installed.write.file(ORIGIN, "file-1", DeleteFile())
+            await installed.scan()
+            await installed.make_file("file-1")
+        named = installed.forget_list.load()
+        await installed.write.file(ORIGIN, "file-1", DeleteFile())
+        with monkeypatch.context() as plain:  # the keys are destroyed later, as in an installation that is plain
+            plain.setattr(Eraser, "_destroy_keys", _destroy_none)
+            await installed.scan()
+        await installed.make_file("file-1")
+        for _ in range(2):
+            await installed.scan()
+        assert installed.forget_list.load() == named
+        assert await installed.fetch("SELECT count(*) FROM events WHERE type = 'streams.erased'") == len(named)
+        assert await installed.fetch("SELECT count(*) FROM erasures WHERE erased_at IS NULL") == 0
+        await forget_again(installed.write, installed.eraser, installed.forget_list, process=7)
+        assert await installed.has_key("file-1")
+    assert await installed.faults() == []
+
+
+async def _destroy_none(_: Eraser) -> int:
+    return 0
+
+
 async def run_code(installed: Installation, thread_id: str, files: Sequence[str]) -> None:
     """A thread with a run whose code made these files."""
     await make_thread(installed.write, thread_id)
