@@ -120,7 +120,7 @@ async def read_newest(
     until: datetime | None,
     limit: int,
 ) -> AuditPage:
-    """Returns up to `limit` events of these types, the newest first, with contents.
+    """Returns up to `limit` events of these types, the newest first, with contents unless they were erased.
 
     Their indexes are between `newer_than` and `older_than`, neither included. A null condition lets all through.
     """

@@ -95,9 +95,8 @@ def parse_audit_log_query(query: Mapping[str, str], lists: Mapping[str, tuple[st
 
 
 def render_audit_log(event: AuditedEvent) -> dict[str, Any]:
-    """Returns the entry of an event of one of TYPES, which must have its content."""
-    assert event.content is not None
-    content = orjson.loads(event.content[SALT_BYTES:])
+    """Returns the entry of an event of one of TYPES. If its content was erased, it has only the id of the object."""
+    content = None if event.content is None else orjson.loads(event.content[SALT_BYTES:])
     name = _NAMES[event.type]
     return {
         "id": f"{_PREFIX}{event.log_index}",
@@ -137,8 +136,10 @@ def _render_actor(event: AuditedEvent) -> dict[str, Any]:
     return {"type": "session", "session": session}
 
 
-def _render_details(name: str, stream_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
+def _render_details(name: str, stream_id: str, content: Mapping[str, Any] | None) -> dict[str, Any]:
     details: dict[str, Any] = {"id": stream_id}
+    if content is None:
+        return details
     if name == "api_key.created":
         details["data"] = {"scopes": [content["scope"]]}
     elif name == "project.created":

@@ -61,13 +61,16 @@ SELECT first_index + count AS end_index FROM log_ranges ORDER BY first_index DES
 SET LOCAL plan_cache_mode = force_custom_plan;
 
 -- name: page_newest
--- The events of some types with indexes above $1 and below $2, the newest first, with contents.
+-- The events of some types with indexes above $1 and below $2, the newest first, with contents. That of an erased event is null.
 -- sealed: events(stream_id, version): content
 SELECT ranges.first_index + events.version - ranges.first_version AS log_index, events.stream_id, events.version,
     events.type, events.at, events.project_id, events.actor, events.request_id, events.cause, events.client,
     events.algorithm, events.schema_version, events.software_version, events.commitment, events.leaf,
     octet_length(events.content) - CASE WHEN events.key_id IS NULL THEN 0 ELSE 44 END AS content_size,
-    request_clients.content AS client_content, events.content
+    request_clients.content AS client_content,
+    CASE WHEN NOT EXISTS (
+        SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
+    ) THEN events.content END AS content
 FROM log_ranges AS ranges
 JOIN events ON events.stream_id = ranges.stream_id AND events.version >= ranges.first_version
     AND events.version < ranges.first_version + ranges.count
@@ -76,9 +79,6 @@ WHERE ranges.types && $3::text[] AND events.type = ANY ($3)
     AND ranges.first_index < $2
     AND ranges.first_index + events.version - ranges.first_version > $1
     AND ranges.first_index + events.version - ranges.first_version < $2
-    AND NOT EXISTS (
-        SELECT FROM erasures WHERE erasures.stream_id = events.stream_id AND events.version <= erased_version
-    )
     AND ($4::text[] IS NULL OR ranges.project_id = ANY ($4))
     AND ($5::text[] IS NULL OR ranges.actor = ANY ($5))
     AND ($6::text[] IS NULL OR ranges.stream_id = ANY ($6))

@@ -17,6 +17,7 @@ from events.streams import FILE, STREAM_TYPES, THREAD
 from events.thread.commands import DeleteThread, FinishToolCall, ForkThread
 from events.thread.events import ToolFile
 from projections import erasures, rebuild, usage
+from service.audit.audit_feed import read_newest
 from service.audit.verification import Scope, verify_installation
 from service.database import Pool, connect, open_pool
 from service.erasure import eraser as eraser_module
@@ -31,6 +32,7 @@ from service.secrets.key_ring import RING, new_secret
 from service.secrets.key_source import EncryptionKeySource
 from service.storage.folder import FolderBlobs
 from service.usage.follower import UsageFollower
+from service.wire.organization_audit import TYPES, render_audit_log
 from service.writer import Writer
 from sql.seals import ContentErased
 from tests.audit.sealing import seal
@@ -178,6 +180,26 @@ async def test_what_was_erased_cannot_be_read_and_all_else_can(installed: Instal
         with pytest.raises(Exception, match="No thread found with id 'thread_1'"):
             await process.thread(ORIGIN, "thread_1", add("Hello?", "msg_9"))
     assert await installed.faults() == []
+
+
+async def test_the_audit_log_keeps_the_entry_of_a_deletion(installed: Installation) -> None:
+    await make_thread(installed.write, "thread_1", "Hello.")
+    await installed.write.thread(ORIGIN, "thread_1", DeleteThread())
+
+    async def entries() -> list[dict[str, Any]]:
+        bounds: dict[str, Any] = {"newer_than": -1, "older_than": 2**62, "since": None, "until": None, "limit": 9}
+        types = TYPES["resource.deleted"]
+        async with installed.pool.acquire() as db:
+            page = await read_newest(db, types=types, projects=None, actors=None, stream_ids=None, **bounds)
+        return [render_audit_log(event) for event in page.events]
+
+    async with installed.pool.acquire() as db:
+        await seal(db)
+    [before] = await entries()
+    assert before["resource.deleted"] == {"id": "thread_1"}
+    await installed.scan()
+    assert not await installed.has_key("thread_1")
+    assert await entries() == [before]
 
 
 async def test_a_missing_key_without_an_event_is_a_fault(installed: Installation) -> None:
