@@ -15,8 +15,14 @@ async def seal_shared(db: Connection, table: str, key: object, column: str, valu
     The table's key in `SEALED_TABLES` begins with the name of the installation's key, which is made if it is missing.
     """
     store = key_store(db)
-    if store is None or not await store.is_on(db):
+    if store is None:
         return value
+    if not await store.is_on(db):
+        # Postgres refuses a plain event once encryption has begun, but no plain value of these columns: a process that
+        # has not appended since then must read the newest epoch again.
+        store.ask_again()
+        if not await store.is_on(db):
+            return value
     owner = SEALED_TABLES[table].key[0].strip("'")
     found = (await store.find(db, [owner])).get(owner)
     if found is None:

@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from events.event_log import ENCRYPTED_EPOCHS
+from projections import webhooks
 from service.cli.admin import open_writer
 from service.database import connect
 from service.errors import StartupError
@@ -24,6 +25,7 @@ from service.settings import Settings
 from sql import Migration, migrations, queries, table_changes
 from sql.connection import Connection, key_store
 from sql.row_operations import EPOCH_CONSTRAINT
+from sql.seals import is_sealed
 from tests.fixtures.postgres import empty_database
 
 
@@ -82,6 +84,18 @@ async def test_the_second_first_server_of_another_directory_refuses_to_start(
     assert {type(result) for result in results} == {KeyRing, KeyMissing}
     made = [await load_keys(EncryptionKeySource(folder=folder)) for folder in folders]
     assert [[id_of(key) for key in keys] for keys in made if keys] == [[key_id]]
+
+
+async def test_a_process_that_was_idle_since_then_writes_no_plain_secret(
+    plain_url: str, plain: Connection, tmp_path: Path
+) -> None:
+    idle = await connect(plain_url)
+    await webhooks.prepare_secret(idle, "we_0", "whsec_before")
+    await begin_encryption(plain, EncryptionKeySource(folder=tmp_path), [new_secret()])
+    await webhooks.prepare_secret(idle, "we_1", "whsec_after")
+    query = "SELECT secret FROM webhook_work ORDER BY endpoint_id"
+    assert [is_sealed(row["secret"]) for row in await plain.fetch(query)] == [False, True]
+    await idle.close()
 
 
 async def test_two_rotations_at_once_lose_no_key(plain_url: str, plain: Connection, tmp_path: Path) -> None:
