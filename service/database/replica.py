@@ -30,6 +30,15 @@ SAMPLE_S = 2.0
 # Projects whose last writes are kept one by one. If there are more, the last write of any of them counts for all.
 MAX_PROJECTS = 10_000
 
+# The parts of a history that the primary and a replica of it have in common, with the problem if they differ. A
+# position in the log of Postgres means the same on both only if they do: after a restore or a failover, a replica of
+# the older primary may be ahead.
+_HISTORY = {
+    "system_identifier": "it is a copy of another Postgres",
+    "timeline": "it has not followed the primary to its timeline: the primary was restored or is a promoted replica",
+    "origin": "its audit log is of another installation or epoch",
+}
+
 _SQL = sql.queries("replica")
 
 
@@ -52,7 +61,6 @@ class ReadReplica:
         self._complete_until: float | None = None
         self._writes: dict[str, float] = {}
         self._write_of_any = 0.0
-        self._is_known = False
         self._problem: str | None = None
 
     @property
@@ -88,32 +96,28 @@ class ReadReplica:
                     await self._sample()
             except (*DATABASE_ERRORS, asyncpg.PostgresError, TimeoutError, ReplicaUnfit) as error:
                 # The next sample of the same server may be of another one: of a new replica, or after a promotion.
-                self._complete_until, self._is_known = None, False
+                self._complete_until = None
                 self._samples.clear()
                 self._note_problem(str(error) or type(error).__name__)
             await asyncio.sleep(POLL_S)
 
     async def _sample(self) -> None:
         began = monotonic()
-        position = await self._primary.fetchval(_SQL["written"])
-        if not self._is_known:
-            await self._check_origin()
-        self._samples.append((began, position))
-        row = await self.pool.fetchrow(_SQL["replayed"])
-        assert row is not None
-        if not row["is_replica"]:
+        primary = await self._primary.fetchrow(_SQL["primary"])
+        replica = await self.pool.fetchrow(_SQL["replica"])
+        assert primary is not None
+        assert replica is not None
+        if not replica["is_replica"]:
             raise ReplicaUnfit("it is not in recovery: it was promoted, or never was a replica")
-        while self._samples and self._samples[0][1] <= (row["position"] or 0):
+        for part, problem in _HISTORY.items():
+            if primary[part] != replica[part]:
+                raise ReplicaUnfit(problem)
+        self._samples.append((began, primary["position"]))
+        while self._samples and self._samples[0][1] <= (replica["position"] or 0):
             self._complete_until, _ = self._samples.popleft()
         if self._problem is not None and (self.lag_s or self.max_lag_s) < self.max_lag_s:
             self._problem = None
             log.info("read_replica_recovered")
-
-    async def _check_origin(self) -> None:
-        """Raises ReplicaUnfit if the replica has the log of another installation."""
-        if await self.pool.fetchval(_SQL["origin"]) != await self._primary.fetchval(_SQL["origin"]):
-            raise ReplicaUnfit("it is the database of another installation")
-        self._is_known = True
 
     def _note_problem(self, problem: str) -> None:
         if self._problem is None:

@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from structlog.testing import capture_logs
 
 from events.envelope import Origin
 from events.thread.commands import ModifyThread
-from service.database import open_pool
+from service.database import open_pool, open_replica
 from service.writer import Writer
 from tests.client import WAIT_S, Answer, Client
 from tests.clock import WallClock
@@ -149,11 +150,34 @@ async def test_a_replica_that_is_away_is_not_missed(site: Site) -> None:
     assert (await _until(site.client, path, replica=True)).status == 200
 
 
-async def test_a_replica_that_was_promoted_is_read_no_more(site: Site) -> None:
-    """It comes last: the replica stays a primary of its own."""
+async def test_a_replica_of_an_older_epoch_is_not_read(site: Site) -> None:
+    """As one of the primary from before a restore, which is ahead of the restored one by its own log."""
+    primary = site.elsewhere.pool
+    insert = "INSERT INTO log_epochs SELECT epoch + 1, origin || 'x', first_index FROM log_epochs"
+    async with open_replica(site.replica.url, primary, max_lag_s=600) as reads, asyncio.timeout(WAIT_S):
+        while not reads.can_serve("proj_default"):
+            await asyncio.sleep(0)
+        async with site.replica.paused():
+            await primary.execute(insert)
+            while reads.can_serve("proj_default"):
+                await asyncio.sleep(0)
+        while not reads.can_serve("proj_default"):
+            await asyncio.sleep(0)
+
+
+async def test_a_replica_that_was_promoted_is_read_no_more(site: Site, tmp_path: Path) -> None:
+    """It comes last: the replica stays a primary of its own, of which a replica of the older primary is none."""
     thread = await _thread(site)
     path = f"/threads/{thread['id']}"
-    await site.replica.execute("SELECT pg_promote()")
+    async with site.replica.second(tmp_path) as second:
+        await site.replica.execute("SELECT pg_promote()")
+        promoted = await open_pool(site.replica.url)
+        with capture_logs() as logs:
+            async with open_replica(second.url, promoted, max_lag_s=600) as reads, asyncio.timeout(WAIT_S):
+                while not any("timeline" in entry.get("reason", "") for entry in logs):
+                    await asyncio.sleep(0)
+                assert not reads.can_serve("proj_default")
+        promoted.terminate()
     await _until(site.client, path, replica=False)
     await site.replica.execute("UPDATE threads SET project_id = 'another'")
     for _ in range(5):
