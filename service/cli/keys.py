@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -193,7 +194,8 @@ def say(line: str) -> None:
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Runs the work of a command in an event loop of its own.
 
-    SIGTERM, and SIGHUP unless it is ignored, cancel the work as Ctrl-C does, so that it leaves nothing half-done.
+    SIGTERM, and SIGHUP unless it is ignored, cancel the work as Ctrl-C does, so that it leaves nothing half-done. Only the
+    main thread of a program can have that.
     """
     asyncio.run(_cancel_on_signals(work))
 
@@ -206,7 +208,8 @@ async def _cancel_on_signals(work: Coroutine[Any, Any, None]) -> None:
         loop.remove_signal_handler(number)  # a second one ends the process at once
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    is_main = threading.current_thread() is threading.main_thread()
+    for number in (signal.SIGTERM, signal.SIGHUP) if is_main else ():
         if signal.getsignal(number) is not signal.SIG_IGN:
             loop.add_signal_handler(number, cancel, number)
     try:

@@ -18,7 +18,7 @@ from tests.machine import clean_environment
 from tests.scripted import ScriptedServer
 from tests.server_process import START_S
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 StartWorkers = Callable[..., AbstractAsyncContextManager["WorkerServer"]]
 
 

@@ -14,7 +14,7 @@ from tests.scripted import ScriptedServer, says
 from tests.sdks.test_sdks import HERE, VENVS
 from tests.workers.conftest import WAIT_S, StartWorkers
 
-pytestmark = [pytest.mark.slow, pytest.mark.sdk]
+pytestmark = [pytest.mark.slow, pytest.mark.sdk, pytest.mark.timeout(480)]
 VERSION = "3.54.0"
 
 
