@@ -194,8 +194,8 @@ def say(line: str) -> None:
 def run(work: Coroutine[Any, Any, None]) -> None:
     """Runs the work of a command in an event loop of its own.
 
-    SIGTERM, and SIGHUP unless it is ignored, cancel the work as Ctrl-C does, so that it leaves nothing half-done. Only the
-    main thread of a program can have that.
+    SIGTERM, and SIGHUP unless it is ignored, cancel the work as Ctrl-C does, so that it leaves nothing half-done. Only
+    the main thread of a program can have that.
     """
     asyncio.run(_cancel_on_signals(work))
 
