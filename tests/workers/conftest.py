@@ -32,6 +32,7 @@ class WorkerServer:
         self.parent = parent
         self.client = client
         self.announcement = announcement
+        self._count = len(self.workers())
 
     def workers(self) -> list[psutil.Process]:
         """Returns the processes of the workers, the oldest first."""
@@ -40,12 +41,15 @@ class WorkerServer:
 
     async def wait_for_workers(self, *, without: int) -> list[dict[str, Any]]:
         """Waits until all workers serve and none of them has the process id `without`; returns the list of /healthz."""
-        count = len(self.workers())
         async with asyncio.timeout(WAIT_S):
             while True:
                 workers = await self.health_workers()
                 pids = {worker["pid"] for worker in workers}
-                if len(pids) >= count and without not in pids and all(one["status"] == "serving" for one in workers):
+                if (
+                    len(pids) >= self._count
+                    and without not in pids
+                    and all(one["status"] == "serving" for one in workers)
+                ):
                     return workers
                 await asyncio.sleep(0.05)
 
