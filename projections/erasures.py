@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from events import event_log
+from projections.log_follower import columns_of
 from sql import queries
 from sql.connection import Connection, key_store
 
@@ -86,14 +87,15 @@ async def follow(db: Connection, limit: int) -> bool:
         return False
     is_same_log = progress["epoch"] == progress["current_epoch"]
     first = progress["next_index"] if is_same_log else 0
-    page, *deleted = await db.fetch(_SQL["deletions"], first, list(DELETIONS), limit)
+    page = await db.fetchrow(_SQL["next_ranges"], first, limit)
+    assert page is not None
+    next_index = first if page["next_index"] is None else page["next_index"]
+    deleted = await db.fetch(_SQL["deletions"], first, next_index, list(DELETIONS))
     if deleted:
-        columns = [list(column) for column in zip(*(tuple(row) for row in deleted), strict=True)]
-        await db.execute(_SQL["add"], *(column for column in columns))
-    next_index = first if page["log_index"] is None else page["log_index"]
+        await db.execute(_SQL["add"], *(column for column in columns_of([tuple(row) for row in deleted])))
     if next_index != first or not is_same_log:
         await db.execute(_SQL["move"], progress["current_epoch"], next_index)
-    return bool(page["version"] == limit)
+    return bool(page["count"] == limit)
 
 
 async def add_deleted(db: Connection, stream_ids: Collection[str]) -> None:

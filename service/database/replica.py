@@ -20,6 +20,7 @@ import structlog
 import sql
 from service.database.errors import DATABASE_ERRORS
 from service.database.pool import Pool
+from service.tasks.background import background
 
 log = structlog.get_logger()
 
@@ -129,9 +130,5 @@ class ReadReplica:
 async def replica_lifespan(primary: Pool, pool: Pool, *, max_lag_s: float) -> AsyncIterator[ReadReplica]:
     """Yields the replica while its samples are taken. It may be unreachable, also at the start."""
     replica = ReadReplica(primary, pool, max_lag_s=max_lag_s)
-    sampling = asyncio.create_task(replica.run())
-    try:
+    async with background(replica.run()):
         yield replica
-    finally:
-        sampling.cancel()
-        await asyncio.wait({sampling})

@@ -6,29 +6,20 @@ FOR UPDATE SKIP LOCKED;
 -- name: move
 UPDATE erasure_progress SET epoch = $1, next_index = $2;
 
+-- name: next_ranges (of the log, up to $2 from index $1 on: their number, and the index behind them, null if there are none)
+SELECT count(*) AS count, max(end_index) AS next_index FROM (
+    SELECT first_index + count AS end_index FROM log_ranges WHERE first_index >= $1 ORDER BY first_index LIMIT $2
+) AS ranges;
+
 -- name: deletions
--- The streams whose object an event of the types $2 deleted, in the next $3 ranges of the log from index $1 on, the last
--- deletion of each. The first row has no stream: it has the number of ranges and the index after them, null if none.
-WITH ranges AS (
-    SELECT first_index, count, stream_id, first_version, types && $2::text[] AS concerns
-    FROM log_ranges
-    WHERE first_index >= $1
-    ORDER BY first_index
-    LIMIT $3
-)
-SELECT NULL AS stream_id, NULL AS kind, NULL AS project_id, count(*) AS version, max(first_index + count) AS log_index,
-    NULL AS deleted_at
-FROM ranges
-UNION ALL
-(
-    SELECT DISTINCT ON (events.stream_id) events.stream_id, split_part(type, '.', 1), project_id, version,
-        first_index + version - first_version, at
-    FROM ranges JOIN events ON events.stream_id = ranges.stream_id AND version >= first_version
-        AND version < first_version + count
-    WHERE concerns AND type = ANY ($2)
-    ORDER BY events.stream_id, version DESC
-)
-ORDER BY stream_id NULLS FIRST;
+-- The streams whose object an event of the types $3 deleted, in the ranges of the log from index $1 until before $2, the
+-- last deletion of each.
+SELECT DISTINCT ON (events.stream_id) events.stream_id, split_part(type, '.', 1) AS kind, events.project_id, version,
+    first_index + version - first_version AS log_index, events.at
+FROM log_ranges AS ranges
+JOIN events ON events.stream_id = ranges.stream_id AND version >= first_version AND version < first_version + count
+WHERE first_index >= $1 AND first_index < $2 AND types && $3::text[] AND type = ANY ($3)
+ORDER BY events.stream_id, version DESC;
 
 -- name: add
 INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at)
