@@ -62,6 +62,7 @@ async def start_pair(home: Path) -> AsyncIterator[Pair]:
                     EVERTHREAD_DATA_DIR=str(home / name),
                     EVERTHREAD_DATABASE_URL=postgres.url(name),
                     EVERTHREAD_LOG_LEVEL="error",
+                    EVERTHREAD_VERIFY_RUNS="0",  # the server without a log would report each thread
                     EVERTHREAD_MAX_RUNS="200",
                     EVERTHREAD_MODEL_BASE_URL=model.base_url,
                 )

@@ -24,8 +24,8 @@ def turn_off() -> None:
     """Replaces the parts of the log by ones that do nothing. Call it before the server starts."""
     append_operations = event_log.append_operations
 
-    def without_outbox(*arguments: Any) -> list[Any]:
-        return [operation for operation in append_operations(*arguments) if operation.block != _OUTBOX]
+    def without_outbox(*arguments: Any, **options: Any) -> list[Any]:
+        return [operation for operation in append_operations(*arguments, **options) if operation.block != _OUTBOX]
 
     def no_commitment(content: bytes) -> bytes:
         return _HASH
