@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from events.envelope import Event, RecordedEvent
+from events.retention import HoldEnded, HoldPlaced, RetentionEvent, RetentionSet
 
 STATE_SCHEMA = 1
 
@@ -158,7 +159,7 @@ class StreamsErased(Event):
     streams: list[ErasedStream]
 
 
-Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded | StreamsErased
+Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded | StreamsErased | RetentionEvent
 InstallationEvent = (
     InstallationCreated
     | EpochBegun
@@ -170,6 +171,7 @@ InstallationEvent = (
     | ExportStarted
     | ExportEnded
     | StreamsErased
+    | RetentionEvent
 )
 
 
@@ -267,7 +269,7 @@ def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent])
             return replace(state, verifier_key=key)
         case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed() | ExportStarted() | ExportEnded():
             return state
-        case StreamsErased():
+        case StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded():
             return state
         case _:
             assert_never(recorded.event)

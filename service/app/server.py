@@ -35,6 +35,8 @@ from service.replay.generation_fill import generations_lifespan
 from service.replay.model_lookup import open_lookup
 from service.replay.replay_pages import ReplayPages
 from service.replay.time_travel import TimeTravel
+from service.retention.lifespan import retention_lifespan
+from service.retention.operations import Retention
 from service.runs.lifespan import runs_lifespan
 from service.runs.supervisor import Supervisor
 from service.search.base import SearchEngine
@@ -152,6 +154,7 @@ async def _open_services(
             writer, core.blobs, indexer, peers, folder=audit_folder, has_restored=settings.restored is not None
         )
     )
+    await enter(retention_lifespan(writer))
     generations = await enter(generations_lifespan(pool, core.direct_url))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
@@ -204,6 +207,7 @@ async def _open_services(
         prices=core.model.prices,
         webhooks=webhooks,
         organization=Organization(writer),
+        retention=Retention(writer),
         console=Sessions(writer, core.access.signer, clock=clock, ids=ids),
         settings=http_settings(settings),
     )

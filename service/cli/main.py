@@ -27,6 +27,7 @@ from service.cli import (
     reindex,
     replay,
     rerun,
+    retention,
     runs,
     sandbox,
     show,
@@ -50,6 +51,7 @@ app.add_typer(audit.audit, name="audit")
 app.add_typer(encryption.encryption, name="encryption")
 app.add_typer(keys.keys, name="keys")
 app.add_typer(keys.projects, name="projects")
+app.add_typer(retention.retention, name="retention")
 app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")

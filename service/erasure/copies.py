@@ -44,8 +44,7 @@ class CopyRemover:
     async def remove(self, erasure: Erasure) -> None:
         """Removes the copies of one object. Raises the errors of the database and of the storage."""
         async with self._writer.pool.acquire() as db:
-            await erasures.remove_answers(db, erasure.stream_id, missing_answer(erasure))
-            await erasures.drop_queued(db, erasure.stream_id)
+            await hide(db, erasure)
         match erasure.kind:
             case "thread":
                 await self._remove_code_files(erasure.stream_id)
@@ -85,6 +84,12 @@ class CopyRemover:
             if blob is not None:
                 await delete_unowned(self._blobs, [blob])
             log.info("code_file_removed", file=file.id, thread=thread_id)
+
+
+async def hide(db: Connection, erasure: Erasure) -> None:
+    """Removes what clients may still get of a deleted object: stored answers, queued deliveries, live deltas."""
+    await erasures.remove_answers(db, erasure.stream_id, missing_answer(erasure))
+    await erasures.drop_queued(db, erasure.stream_id)
 
 
 async def find_forks(db: Connection, thread_id: str) -> list[str]:

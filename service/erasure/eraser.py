@@ -18,9 +18,10 @@ from projections import erasures
 from projections.erasures import KeyErasure
 from service.audit.acts import write_installation
 from service.database import DATABASE_ERRORS
-from service.erasure.copies import CopyRemover, find_forks
+from service.erasure.copies import CopyRemover, find_forks, hide
 from service.erasure.forget_list import ForgetList
 from service.processes.scan_loop import ScanLoop
+from service.retention.release import PAGE_DELETIONS, Releaser
 from service.storage.base import StorageError
 from service.writer import Writer
 from sql.connection import key_store
@@ -55,6 +56,7 @@ class Eraser:
     ) -> None:
         self._writer = writer
         self._copies = copies
+        self._releaser = Releaser(writer.pool, writer.clock, hide)
         self._forget_list = forget_list
         self._origin = Origin(INSTALLATION_PROJECT, ProcessActor(process))
         self._announce = announce
@@ -74,7 +76,9 @@ class Eraser:
             await self.erase()
 
     async def erase(self) -> None:
-        """Erases the data of the objects that are known to be deleted."""
+        """Erases the data of the objects that are known to be deleted, and that no hold and no policy keeps."""
+        while await self._releaser.release() == PAGE_DELETIONS:
+            pass
         while await self._remove_copies() == PAGE_STREAMS:
             pass
         while await self._destroy_keys() == PAGE_STREAMS:

@@ -40,6 +40,7 @@ Query = Literal[
     "replay",
     "organization",
     "revoked",
+    "holds",
     "versions",
     "transcript",
     "usage_runs",

@@ -27,6 +27,7 @@ from service.organization.organization import Organization
 from service.passthrough import Passthrough
 from service.prices import PriceList
 from service.replay.time_travel import TimeTravel, Viewer
+from service.retention.operations import Retention
 from service.search.base import Searcher
 from service.storage.base import Blobs
 from service.telemetry.health import PartHealth
@@ -157,6 +158,7 @@ class Services:
     prices: PriceList
     webhooks: Endpoints
     organization: Organization
+    retention: Retention
     console: Sessions
     settings: HttpSettings
 
@@ -177,6 +179,7 @@ class Services:
         app[PRICES] = self.prices
         app[WEBHOOKS] = self.webhooks
         app[ORGANIZATION] = self.organization
+        app[RETENTION] = self.retention
         app[CONSOLE] = self.console
         app[SETTINGS] = self.settings
 
@@ -197,5 +200,6 @@ PASSTHROUGH: web.AppKey[Passthrough] = web.AppKey("passthrough")
 PRICES: web.AppKey[PriceList] = web.AppKey("prices")
 WEBHOOKS: web.AppKey[Endpoints] = web.AppKey("webhooks", Endpoints)
 ORGANIZATION: web.AppKey[Organization] = web.AppKey("organization", Organization)
+RETENTION: web.AppKey[Retention] = web.AppKey("retention", Retention)
 CONSOLE: web.AppKey[Sessions] = web.AppKey("console", Sessions)
 SETTINGS: web.AppKey[HttpSettings] = web.AppKey("settings", HttpSettings)

@@ -32,7 +32,15 @@ TYPES: Mapping[str, tuple[str, ...]] = {
     "project.created": ("project.created",),
     "project.updated": ("project.renamed",),
     "login.failed": ("sign_ins.failed",),
-    "organization.updated": ("installation.created", "epoch.begun", "log_key.used", "server.started"),
+    "organization.updated": (
+        "installation.created",
+        "epoch.begun",
+        "log_key.used",
+        "server.started",
+        "retention.set",
+        "hold.placed",
+        "hold.ended",
+    ),
     "resource.deleted": (
         "assistant.deleted",
         "file.deleted",

@@ -29,12 +29,12 @@ ON CONFLICT (stream_id) DO UPDATE SET
     due_at = now(), cleared_at = NULL, erased_at = NULL
 WHERE erasures.version < excluded.version;
 
--- name: add_now (streams that are deleted, of a list from outside the database)
-INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at)
-SELECT stream_id, kind, project_id, version, -1, at FROM streams WHERE stream_id = ANY ($1::text[])
+-- name: add_now (streams that are deleted, of a list from outside the database: their erasure was released before)
+INSERT INTO erasures (stream_id, kind, project_id, version, log_index, deleted_at, released_version)
+SELECT stream_id, kind, project_id, version, -1, at, version FROM streams WHERE stream_id = ANY ($1::text[])
 ON CONFLICT (stream_id) DO UPDATE SET
     version = excluded.version, log_index = excluded.log_index, deleted_at = excluded.deleted_at,
-    due_at = now(), cleared_at = NULL, erased_at = NULL;
+    released_version = excluded.released_version, due_at = now(), cleared_at = NULL, erased_at = NULL;
 
 -- name: reported_index (up to which the reports of usage and of runs have read the log)
 SELECT least((SELECT next_index FROM usage_progress), (SELECT next_index FROM run_outcome_progress));
@@ -44,7 +44,7 @@ SELECT least((SELECT next_index FROM usage_progress), (SELECT next_index FROM ru
 UPDATE erasures SET due_at = now() + $2 * interval '1 s'
 WHERE stream_id IN (
     SELECT stream_id FROM erasures
-    WHERE cleared_at IS NULL AND due_at <= now()
+    WHERE cleared_at IS NULL AND due_at <= now() AND released_version >= version
         AND log_index < $3
     ORDER BY due_at
     LIMIT $1
@@ -56,7 +56,7 @@ RETURNING stream_id, kind, project_id, version, deleted_at;
 UPDATE erasures SET due_at = now() + $2 * interval '1 s'
 WHERE stream_id IN (
     SELECT stream_id FROM erasures
-    WHERE cleared_at IS NOT NULL AND erased_at IS NULL AND due_at <= now()
+    WHERE cleared_at IS NOT NULL AND erased_at IS NULL AND due_at <= now() AND released_version >= version
         AND EXISTS (SELECT FROM stream_keys WHERE stream_keys.stream_id = erasures.stream_id)
         AND NOT EXISTS (
             SELECT FROM events

@@ -11,6 +11,7 @@ import pytest
 import sql
 from events import event_log
 from events.actors import ToolActor
+from events.clock import Clock
 from events.envelope import Origin
 from events.file import CreateFile, DeleteFile
 from events.streams import FILE, STREAM_TYPES, THREAD
@@ -49,10 +50,10 @@ CODE_ORIGIN = Origin(project_id=ORIGIN.project_id, actor=ToolActor("code_interpr
 class Installation:
     """An encrypted database with its blobs and its forget-list, and the eraser of one process."""
 
-    def __init__(self, url: str, pool: Pool, folder: Path) -> None:
+    def __init__(self, url: str, pool: Pool, folder: Path, clock: Clock = CLOCK) -> None:
         self.url = url
         self.pool = pool
-        self.write: Writer = writer(pool)
+        self.write: Writer = writer(pool, clock)
         self.blobs = FolderBlobs(folder / "blobs")
         self.forget_list = ForgetList(folder / "audit")
         self.announced: list[str] = []

@@ -49,6 +49,8 @@ FAN_OUTS: Mapping[str, Sequence[str]] = {
         "chunks.dead_jobs",
         "erasures.claim_unerased",
         "erasures.claim_uncleared",
+        "retention.claim_unreleased",
+        "retention.waiting_count",
         "files.unowned_blobs",
         "idempotency.expire_keys",
         "idempotency.expire_effects",

@@ -47,8 +47,10 @@ ACCEPTED = {
     "vector_store_files": {"batch_id", "deadline", "process", "status"},
     # An update for each run that ends, by the follower of the log.
     "run_outcomes": {"ended_at", "status"},
-    # Three updates for each deletion, by the eraser.
-    "erasures": {"cleared_at", "due_at", "erased_at"},
+    # Four updates for each deletion, by the eraser.
+    "erasures": {"cleared_at", "due_at", "erased_at", "released_version"},
+    # An update for each legal hold that ends.
+    "legal_holds": {"ended_at"},
     # An update for each rename by a person, and for each key in a rotation.
     "projects": {"name"},
     "stream_keys": {"epoch"},

@@ -26,6 +26,8 @@ PLAIN = {
     "active_runs": {"thread_id", "run_id", "project_id", "status"},
     "attached_code_files": {"file_id"},
     "erasures": {"stream_id", "kind", "project_id"},
+    "legal_holds": {"hold_id", "project_id", "thread_id", "metadata", "reason"},
+    "retention_policies": {"project_id"},
     "api_keys": {"key_id", "project_id", "name", "scope", "hash", "ending"},
     "assistants": {"assistant_id", "project_id"},
     "blob_store": {"marker"},

@@ -269,6 +269,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found |= _VERSIONS
     if "revoked" in route.query:
         found["include_revoked"] = _FLAG
+    if "holds" in route.query:
+        found |= {"project_id": {"type": "string"}, "include_ended": _FLAG}
     if "files" in route.query:
         found["purpose"] = {"type": "string"}
     if "run_id" in route.query:

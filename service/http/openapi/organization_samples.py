@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from events.objects import Json
+from service.http.openapi.infer import Free
 from service.wire import organization_projects as wire
+from service.wire import organization_retention as retention
 from service.wire import organization_runs as runs
 from service.wire.organization_health import render_health
 from service.wire.organization_usage import LISTS, UsageQuery, parse_usage_query
@@ -21,6 +23,8 @@ def organization_samples() -> dict[str, list[Json]]:
         "ProjectApiKey": keys,
         "NewProjectApiKey": [wire.render_new_key(key, "et-") for key in keys],
         "DeletedProjectApiKey": [wire.render_deleted_key("key_1")],
+        "ProjectRetention": [retention.render_policy("proj_1", days, days) for days in (1, None)],
+        "Hold": [_hold("thread_1", None, None), _hold(None, Free(k="v"), _MOMENT)],
         "OrganizationHealth": [
             render_health(
                 [("database", "p", "unavailable"), ("views", "p", "degraded"), ("model", None, "unavailable")]
@@ -33,6 +37,18 @@ def organization_samples() -> dict[str, list[Json]]:
         ],
         "RunFailures": [runs.render_failures(_hours(0), _MOMENT, [_failure(status, name)]) for status, name in _FAILED],
     }
+
+
+def _hold(thread_id: str | None, metadata: Free | None, ended_at: datetime | None) -> Json:
+    return retention.render_hold(
+        "hold_1",
+        project_id="proj_1",
+        thread_id=thread_id,
+        metadata=metadata,
+        reason="r",
+        placed_at=_MOMENT,
+        ended_at=ended_at,
+    )
 
 
 _FAILED = (("failed", "m"), ("incomplete", None), ("expired", None))
