@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 from pydantic import Field
 
 from events.envelope import Event, RecordedEvent
+from events.key_epochs import KeyEpochBegun, KeyEpochDestroyed, KeyEpochEvent
 from events.retention import HoldEnded, HoldPlaced, RetentionEvent, RetentionSet
 
 STATE_SCHEMA = 1
@@ -159,7 +160,16 @@ class StreamsErased(Event):
     streams: list[ErasedStream]
 
 
-Act = TokenCreated | AuditRead | SignInsFailed | ExportStarted | ExportEnded | StreamsErased | RetentionEvent
+Act = (
+    TokenCreated
+    | AuditRead
+    | SignInsFailed
+    | ExportStarted
+    | ExportEnded
+    | StreamsErased
+    | RetentionEvent
+    | KeyEpochEvent
+)
 InstallationEvent = (
     InstallationCreated
     | EpochBegun
@@ -172,6 +182,7 @@ InstallationEvent = (
     | ExportEnded
     | StreamsErased
     | RetentionEvent
+    | KeyEpochEvent
 )
 
 
@@ -269,7 +280,7 @@ def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent])
             return replace(state, verifier_key=key)
         case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed() | ExportStarted() | ExportEnded():
             return state
-        case StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded():
+        case StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed():
             return state
         case _:
             assert_never(recorded.event)

@@ -80,6 +80,8 @@ class Settings(BaseSettings):
     key: SecretStr | None = Field(None, description="Keys that encrypt the keys of the database; default: a file")
     key_file: Path | None = Field(None, description="File with these keys, in base64, the newest last")
     key_command: SecretStr | None = Field(None, description="Command that prints them in their place, for a KMS")
+    key_epoch_days: int = Field(7, ge=0, le=3650, description="Days until data keys are wrapped by a new key; 0: never")
+    key_term_days: int = Field(35, ge=1, le=3650, description="Days until the key before is destroyed, from then on")
     beta: Literal["strict", "lenient"] = Field("strict", description="Whether a request needs the OpenAI-Beta header")
     quotes: Literal["on", "off"] = Field("off", description="Whether v2 shows the quotes of citations")
     cors_origins: str = Field("", description="Origins whose pages may call, with commas between; * for all")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 from events.clock import Clock
 from service.app.console_link import make_console_url
@@ -23,6 +23,7 @@ from service.audit.lifespan import (
 from service.console.sessions import Sessions
 from service.database import Pool
 from service.embedded.data_dir import default_data_dir
+from service.erasure.key_epochs import EpochRules, KeyEpochs
 from service.erasure.lifespan import erasure_lifespan
 from service.files.lifespan import files_lifespan
 from service.forks.forks import Forks
@@ -48,6 +49,7 @@ from service.usage.follower import usage_lifespan
 from service.vector_stores.lifespan import vector_stores_lifespan
 from service.webhooks.lifespan import webhooks_lifespan
 from service.workers.membership import Membership
+from service.writer import Writer
 
 
 async def serve(
@@ -155,6 +157,7 @@ async def _open_services(
         )
     )
     await enter(retention_lifespan(writer))
+    await enter(_key_epochs(settings, writer, process=peers.process))
     generations = await enter(generations_lifespan(pool, core.direct_url))
     metrics, allow_private = core.instruments.metrics, settings.webhooks_allow_private
     webhooks = await enter(webhooks_lifespan(writer, peers, metrics, allow_private=allow_private))
@@ -212,6 +215,17 @@ async def _open_services(
         settings=http_settings(settings),
     )
     return services, supervisor
+
+
+def _key_epochs(settings: Settings, writer: Writer, *, process: int) -> AbstractAsyncContextManager[None]:
+    """Returns the context of the epochs. Only the embedded Postgres is surely that of one data directory."""
+    source = settings.encryption_keys(settings.data_dir or default_data_dir())
+    rules = EpochRules(
+        epoch_days=settings.key_epoch_days,
+        term_days=settings.key_term_days,
+        makes_keys=source.is_own_file and settings.database_url is None,
+    )
+    return background(KeyEpochs(writer, source, rules, process=process).run())
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -13,7 +13,7 @@ from service.cli.keys import DataDirOption, run, say
 from service.settings import Settings
 
 if TYPE_CHECKING:
-    from service.secrets.encryption import EncryptionState
+    from service.secrets.encryption import EncryptionState, KeyEpoch
 
 encryption = typer.Typer(no_args_is_help=True, help="Encryption of the database: status, enable, rotate.")
 
@@ -26,7 +26,7 @@ def show_status(data_dir: DataDirOption = None) -> None:
         from service.cli import admin
         from service.database import connect
         from service.replay.encryption_sweep import count_plain_rows
-        from service.secrets.encryption import read_state
+        from service.secrets.encryption import read_epochs, read_state
 
         settings = Settings.load(data_dir=data_dir)
         logs.configure("warning")
@@ -34,6 +34,7 @@ def show_status(data_dir: DataDirOption = None) -> None:
             db = await connect(url)
             try:
                 _print_state(await read_state(db), await count_plain_rows(db))
+                _print_epochs(await read_epochs(db))
             finally:
                 await db.close()
 
@@ -116,3 +117,9 @@ def _print_state(state: EncryptionState, plain_rows: int) -> None:
     typer.echo(f"{state.plain_streams} streams have plain events.")
     typer.echo(f"{plain_rows} secrets and stored answers are plain.")
     typer.echo(f"{state.older_keys} keys of streams are wrapped by an older key.")
+
+
+def _print_epochs(epochs: list[KeyEpoch]) -> None:
+    for each in epochs:
+        end = f"destroyed {each.destroyed_at:%Y-%m-%d}" if each.destroyed_at else f"wraps {each.wrapped} keys"
+        typer.echo(f"Epoch {each.epoch} since {each.began_at:%Y-%m-%d}, key {each.key_id}: {end}.")

@@ -15,6 +15,7 @@ from events import session as s
 from events import upload as u
 from events import webhook_endpoint as w
 from events.envelope import RecordedEvent
+from events.key_epochs import KeyEpochBegun, KeyEpochDestroyed
 from events.retention import HoldEnded, HoldPlaced, RetentionSet
 from events.streams import (
     ASSISTANT,
@@ -236,7 +237,9 @@ class InstallationInversion:
                 return [i.RecordStart(settings)]
             case i.TokenCreated() | i.AuditRead() | i.SignInsFailed() | i.ExportStarted() | i.ExportEnded():
                 return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
-            case i.StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded():
+            case (
+                i.StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed()
+            ):
                 return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
             case _:
                 assert_never(event)

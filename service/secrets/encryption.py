@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 import asyncpg
@@ -101,6 +102,22 @@ def _warn_of_wait() -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyEpoch:
+    """An epoch of the key-encryption keys, and the number of data keys that its key wraps."""
+
+    epoch: int
+    key_id: str
+    began_at: datetime
+    destroyed_at: datetime | None
+    wrapped: int
+
+
+async def read_epochs(db: Connection) -> list[KeyEpoch]:
+    """Returns all epochs, the oldest first; none if the database is not encrypted."""
+    return [KeyEpoch(**row) for row in await db.fetch(queries("key_epochs")["epochs"], timeout=STATEMENT_S)]
+
+
+@dataclass(frozen=True, slots=True)
 class EncryptionState:
     """The newest epoch and the id of its key, 0 and "" if the database is not encrypted.
 
@@ -148,6 +165,21 @@ async def begin_rotation(
         await db.fetchval(_SQL["begin"], id_of(newest))
 
     await change_tables(db, begin, wait_s=LOCK_WAIT_S, on_wait=_warn_of_wait)
+
+
+async def begin_epoch(db: Connection, source: EncryptionKeySource, *, min_age_days: int, ring: KeyRing = RING) -> None:
+    """Begins an epoch under a key that is made in the data directory's file.
+
+    Begins none if the newest epoch is younger than `min_age_days`: another process has begun it. Raises StartupError.
+    """
+    async with db.transaction():
+        await db.execute(_SQL["lock"])
+        current = await db.fetchrow(_SQL["current"], min_age_days)
+        if current is None or not current["is_due"]:
+            return
+        secret = _make_key(source)
+        ring.add([secret])
+        await db.fetchval(_SQL["begin"], id_of(secret))
 
 
 async def wrap_again(db: Connection, *, ring: KeyRing = RING) -> AsyncIterator[int]:

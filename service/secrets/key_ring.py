@@ -63,6 +63,11 @@ class KeyRing:
             self._secrets[id] = secret
             self._ciphers[id] = AESGCM(secret)
 
+    def remove(self, key_id: str) -> None:
+        """Drops a key that is destroyed."""
+        self._secrets.pop(key_id, None)
+        self._ciphers.pop(key_id, None)
+
     def secrets(self) -> list[bytes]:
         """Returns all keys, for a child process."""
         return list(self._secrets.values())

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import StartupError
-from service.secrets.key_ring import new_secret
+from service.secrets.key_ring import id_of, new_secret
 from sql.seals import KEY_BYTES
 
 KEY_FILE = "encryption_keys"
@@ -87,6 +87,19 @@ def add_key(source: EncryptionKeySource) -> bytes:
     except OSError as error:
         raise StartupError(f"Cannot write the encryption keys {file}: {error.strerror}") from None
     return secret
+
+
+def remove_key(source: EncryptionKeySource, key_id: str) -> None:
+    """Removes a key from the file in the data directory; does nothing if it has none. Raises StartupError."""
+    file = source.path
+    try:
+        with _hold_lock(file):
+            if not file.exists():
+                return
+            left = [key for key in parse_keys(_read(file), f"The file {file}") if id_of(key) != key_id]
+            _replace(file, b"".join(base64.b64encode(key) + b"\n" for key in left))
+    except OSError as error:
+        raise StartupError(f"Cannot write the encryption keys {file}: {error.strerror}") from None
 
 
 @contextmanager

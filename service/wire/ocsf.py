@@ -67,6 +67,7 @@ _VERBS: Mapping[Activity, frozenset[str]] = {
 _ACTIVITIES = {verb: activity for activity, verbs in _VERBS.items() for verb in verbs}
 # Types of which the verb does not say the activity.
 _EXCEPTIONS = {
+    "key_epoch.destroyed": Activity.DELETE,
     "export.started": Activity.READ,
     "export.ended": Activity.READ,
     "session.ended": Activity.OTHER,

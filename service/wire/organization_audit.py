@@ -40,6 +40,8 @@ TYPES: Mapping[str, tuple[str, ...]] = {
         "retention.set",
         "hold.placed",
         "hold.ended",
+        "key_epoch.begun",
+        "key_epoch.destroyed",
     ),
     "resource.deleted": (
         "assistant.deleted",

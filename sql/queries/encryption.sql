@@ -9,6 +9,9 @@ LOCK TABLE encryption_epochs IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO encryption_epochs (epoch, key_id) SELECT COALESCE(max(epoch), 0) + 1, $1 FROM encryption_epochs
 RETURNING epoch;
 
+-- name: current (the newest epoch, with whether it is as old as $1 days)
+SELECT key_id, began_at <= now() - $1 * interval '1 day' AS is_due FROM encryption_epochs ORDER BY epoch DESC LIMIT 1;
+
 -- name: refuse_plain (the appends that do not encrypt: their epochs are below 1,000,000)
 DO $$
 DECLARE

@@ -81,6 +81,8 @@ FAN_OUTS: Mapping[str, Sequence[str]] = {
     "The key has no stream: a request with an Idempotency-Key has failed.": ("idempotency.has_effect",),
     "Encryption begins, or its keys are rotated.": (
         "encryption.has_streams",
+        "key_epochs.due_for_destruction",
+        "key_epochs.epochs",
         "encryption.older_keys",
         "encryption.plain_idempotency_keys",
         "encryption.plain_rows",

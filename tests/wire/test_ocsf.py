@@ -137,6 +137,7 @@ def test_the_activity_follows_from_the_type() -> None:
     assert {type for type, activity in known.items() if activity is Activity.DELETE} == {
         *(f"{noun}.deleted" for noun in ("assistant", "file", "message", "thread", "vector_store", "webhook_endpoint")),
         "key.revoked",
+        "key_epoch.destroyed",
         "streams.erased",
         "vector_store.file_removed",
     }
