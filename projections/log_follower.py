@@ -95,7 +95,7 @@ async def follow_together(db: Connection, followers: Sequence[LogFollower], limi
 async def _add_page(db: Connection, followers: Sequence[LogFollower], first: int, limit: int) -> LogPage:
     """Adds the rows of each follower for the next `limit` ranges from the index `first` on."""
     types = dict.fromkeys(type for follower in followers for type in follower.types)
-    page = await _read_page(db, first, list(types), limit)
+    page = await read_page(db, first, list(types), limit)
     if page.next_index > first:
         for follower in followers:
             await follower.add(db, [entry for entry in page.recorded if entry.event.type in follower.types])
@@ -108,7 +108,7 @@ def columns_of(rows: Sequence[tuple[Any, ...]]) -> list[list[Any]]:
     return [[row[place] for row in rows] for place in range(len(rows[0]))]
 
 
-async def _read_page(db: Connection, first: int, types: Sequence[str], limit: int) -> LogPage:
+async def read_page(db: Connection, first: int, types: Sequence[str], limit: int) -> LogPage:
     """Returns the events of some types in up to `limit` ranges of the log from the index `first` on."""
     ranges = await db.fetch(_SQL["ranges"], first, list(types), limit)
     recorded = await read_ranges(db, [row for row in ranges if row["concerns"]], types)

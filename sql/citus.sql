@@ -26,6 +26,7 @@ SELECT create_distributed_table('runs', 'thread_id', colocate_with => 'streams')
 SELECT create_distributed_table('active_runs', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('steps', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('live_deltas', 'thread_id', colocate_with => 'streams');
+SELECT create_distributed_table('thread_words', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('usage_runs', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('usage_calls', 'thread_id', colocate_with => 'streams');
 SELECT create_distributed_table('run_outcomes', 'thread_id', colocate_with => 'streams');
@@ -80,6 +81,7 @@ SELECT citus_add_local_table_to_metadata('legal_holds');
 SELECT citus_add_local_table_to_metadata('retention_progress');
 SELECT citus_add_local_table_to_metadata('run_outcome_progress');
 SELECT citus_add_local_table_to_metadata('imported_run_progress');
+SELECT citus_add_local_table_to_metadata('thread_word_progress');
 SELECT citus_add_local_table_to_metadata('view_generations');
 SELECT citus_add_local_table_to_metadata('view_rebuilds');
 SELECT citus_add_local_table_to_metadata('pending_rebuilds');

@@ -45,6 +45,7 @@ from service.search.query_rewrite import QueryRewriter
 from service.settings import Settings
 from service.system import SystemClock
 from service.tasks.background import background
+from service.thread_search.follower import thread_search_lifespan
 from service.usage.follower import usage_lifespan
 from service.vector_stores.lifespan import vector_stores_lifespan
 from service.webhooks.lifespan import webhooks_lifespan
@@ -151,6 +152,7 @@ async def _open_services(
     attestations = await enter(attestations_lifespan(writer, core.attesters))
     run_checks = await enter(run_checks_lifespan(core.feed, core.direct_url, every=settings.verify_runs))
     await enter(usage_lifespan(pool))
+    await enter(thread_search_lifespan(pool))
     await enter(
         erasure_lifespan(
             writer, core.blobs, indexer, peers, folder=audit_folder, has_restored=settings.restored is not None

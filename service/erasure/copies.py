@@ -17,7 +17,7 @@ from events.envelope import Origin
 from events.errors import DomainError, FileNotFound, NotFound
 from events.file import DeleteFile
 from events.streams import THREAD
-from projections import erasures, files
+from projections import erasures, files, thread_words
 from projections.erasures import Erasure
 from service.runs.artifacts import image_ids
 from service.search.base import Indexer
@@ -47,6 +47,8 @@ class CopyRemover:
             await hide(db, erasure)
         match erasure.kind:
             case "thread":
+                async with self._writer.pool.acquire() as db:
+                    await thread_words.remove_threads(db, [erasure.stream_id])
                 await self._remove_code_files(erasure.stream_id)
             case "file":
                 await self._remove_file(erasure)

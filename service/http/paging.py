@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -29,11 +29,11 @@ def cursor(request: web.Request) -> Cursor:
     return Cursor(limit=asked.limit, order=asked.order, after=asked.after, before=asked.before)
 
 
-def parse_filter(request: web.Request, *, strict: bool = False) -> Filter:
-    """Parses the filters of a list. `strict` refuses parameters that are neither filters nor those of a page. Raises
-    Rejection.
+def parse_filter(request: web.Request, *, strict: bool = False, others: Collection[str] = ()) -> Filter:
+    """Parses the filters of a list. `strict` refuses parameters that are neither filters nor those of a page, nor
+    among `others`. Raises Rejection.
     """
-    asked = parse_list_filters(request.query, KNOWN if strict else None)
+    asked = parse_list_filters(request.query, {*KNOWN, *others} if strict else None)
     since, until = (None if at is None else datetime.fromtimestamp(at, UTC) for at in (asked.since, asked.until))
     return Filter(asked.metadata, since, until)
 

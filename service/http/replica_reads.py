@@ -16,6 +16,7 @@ from service.http.errors import ApiError, Handler
 from service.http.responses import add_headers
 from service.http.services import LOG
 from service.wire.as_of import AT
+from service.wire.thread_search import PARAMETERS
 
 # The header of a request that says where to read; answers from a replica say so by it.
 HEADER = "Everthread-Read"
@@ -55,8 +56,11 @@ def _wanted_place(request: web.Request) -> str:
 
 
 def _can_be_old(request: web.Request) -> bool:
-    """Whether the entry allows it. The past (`at`) is read from the log of the primary."""
-    return ROUTE in request and request[ROUTE].can_be_old and AT not in request.query
+    """Whether the entry allows it. The past (`at`) is read from the log of the primary, and so are words of threads,
+    which a replica does not have."""
+    if ROUTE not in request or not request[ROUTE].can_be_old or AT in request.query:
+        return False
+    return "thread_search" not in request[ROUTE].query or PARAMETERS.isdisjoint(request.query)
 
 
 async def _try(replica: ReadReplica, request: web.Request, handler: Handler) -> web.StreamResponse | None:

@@ -34,6 +34,7 @@ Query = Literal[
     "run_id",
     "include",
     "filters",
+    "thread_search",
     "resumption",
     "status",
     "content",

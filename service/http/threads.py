@@ -7,10 +7,14 @@ from functools import partial
 from aiohttp import web
 
 from events.object_changes import new_thread
+from events.objects import Thread
 from events.streams import THREAD
 from events.thread.commands import CreateThread, DeleteThread, ModifyThread
 from events.vector_store.state import THREAD_DAYS
-from projections import threads
+from projections import thread_words, threads
+from projections.metadata import Filter
+from projections.rows import Page
+from projections.thread_words import ThreadQuery
 from service.http import files, image_hosts
 from service.http.bodies import parse_request
 from service.http.context import connection, done_before, id_source, origin, wire, writer
@@ -18,8 +22,11 @@ from service.http.paging import cursor, listing, parse_filter
 from service.http.responses import answer
 from service.http.services import VECTOR_STORES
 from service.http.visibility import present, present_page, present_written
+from service.thread_search.text_query import words_query
 from service.wire.files import files_named_in
-from service.wire.request_types import ThreadRequest
+from service.wire.request_types import ThreadRequest, ThreadSearch
+from service.wire.thread_search import PARAMETERS, parse_thread_search
+from sql.connection import Connection
 
 
 async def create(request: web.Request) -> web.Response:
@@ -63,11 +70,25 @@ async def delete(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     """The original has no list of threads, so unknown parameters are refused."""
-    found = parse_filter(request, strict=True)
+    found = parse_filter(request, strict=True, others=PARAMETERS)
+    searched = parse_thread_search(request.query)
     async with connection(request) as db:
-        shown = await threads.page(db, origin(request).project_id, cursor(request), found)
+        if searched is None:
+            shown = await threads.page(db, origin(request).project_id, cursor(request), found)
+        else:
+            shown = await _search(request, db, found, searched)
         shown = await present_page(request, db, shown)
     return await listing(request, shown, lambda thread: wire(request).render_thread(thread, resources=True))
+
+
+async def _search(request: web.Request, db: Connection, only: Filter, searched: ThreadSearch) -> Page[Thread]:
+    project_id, words = origin(request).project_id, None
+    if searched.text is not None:
+        words = await words_query(db, project_id, searched.text)
+        if words is None:
+            return Page([], more=False)
+    wanted = ThreadQuery(words=words, assistant_id=searched.assistant_id, status=searched.status)
+    return await thread_words.page(db, project_id, cursor(request), only, wanted)
 
 
 async def prepare_thread(request: web.Request, thread_id: str, asked: ThreadRequest) -> CreateThread:

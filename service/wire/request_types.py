@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from events.objects import Json
+from events.objects import Json, RunStatus
 from events.thread.commands import NewMessage
 from events.thread.events import ToolOutput
 from events.vector_store.requests import FileToIndex
@@ -29,6 +29,15 @@ class ListFilters:
     metadata: tuple[tuple[str, str], ...]
     since: int | None
     until: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadSearch:
+    """Further conditions on a list of threads: words of a message, the assistant of a run, the last run's status."""
+
+    text: str | None
+    assistant_id: str | None
+    status: RunStatus | None
 
 
 @dataclass(frozen=True, slots=True)

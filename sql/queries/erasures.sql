@@ -36,8 +36,11 @@ ON CONFLICT (stream_id) DO UPDATE SET
     version = excluded.version, log_index = excluded.log_index, deleted_at = excluded.deleted_at,
     released_version = excluded.released_version, due_at = now(), cleared_at = NULL, erased_at = NULL;
 
--- name: reported_index (up to which the reports of usage and of runs have read the log)
-SELECT least((SELECT next_index FROM usage_progress), (SELECT next_index FROM run_outcome_progress));
+-- name: reported_index (up to which the reports of usage and of runs, and the index of words, have read the log)
+SELECT least(
+    (SELECT next_index FROM usage_progress), (SELECT next_index FROM run_outcome_progress),
+    (SELECT next_index FROM thread_word_progress)
+);
 
 -- name: claim_uncleared (at most $1, for $2 seconds: then another process may try; a declared fan-out, of the eraser)
 -- The reports, which have read the log up to index $3, read the events first.

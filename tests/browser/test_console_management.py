@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests.client import Client
 from tests.http.files import upload
 from tests.http.helpers import assistant_with, thread_with
 from tests.http.keys import as_key
+from tests.http.stores import POLL
 from tests.scripted import ScriptedServer, errors, says
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -151,3 +153,31 @@ async def test_health_names_the_part_with_a_problem(browser: Browser, client: Cl
         part = console.page.locator(".tile", has_text="code interpreter")
         await expect(part).to_contain_text("EVERTHREAD_CODE_INTERPRETER")
         await expect(part.locator(".badge")).to_have_text("Degraded")
+
+
+async def test_threads_are_searched_by_words_and_the_search_is_saved(browser: Browser, client: Client) -> None:
+    wanted = await thread_with(client, "The parcel with the zebra arrives tomorrow")
+    await thread_with(client, "Another conversation")
+    async with console_page(browser, client.base_url) as console:
+        await console.open("/threads")
+        await expect(console.page.locator(".row-link")).to_have_count(2)
+        async with asyncio.timeout(STEP_MS / 1000):  # the index follows the log
+            while not (await client.get("/threads", query="zebras"))["data"]:
+                await asyncio.sleep(POLL)
+        await console.page.get_by_label("Search", exact=True).fill("zebras")
+        row = console.page.locator(".row-link")
+        await expect(row).to_have_count(1)
+        await expect(row).to_have_attribute("href", f"/console/threads/{wanted['id']}")
+        assert "query=zebras" in console.page.url
+        await console.page.get_by_text("Saved views").click()
+        await console.page.get_by_label("Name of the view").fill("Zebras")
+        await console.page.get_by_role("button", name="Save this view").click()
+        await console.page.get_by_label("Last run").select_option("failed")
+        await expect(console.page.get_by_text("No thread matches")).to_be_visible()
+        await console.page.get_by_role("button", name="Clear").click()
+        await expect(row).to_have_count(2)
+        await console.page.keyboard.press("Control+k")
+        await console.page.keyboard.type("Another")
+        await console.page.keyboard.press("Enter")
+        await expect(row).to_have_count(1)
+        await expect(row).to_contain_text("Another conversation")

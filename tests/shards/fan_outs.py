@@ -75,7 +75,12 @@ FAN_OUTS: Mapping[str, Sequence[str]] = {
         "vector_stores.count_files_in_progress",
         "webhooks.count_pending",
     ),
-    "A restore of the database makes all reports again.": ("run_listing.forget", "run_outcomes.forget", "usage.forget"),
+    "A restore of the database makes all reports again.": (
+        "run_listing.forget",
+        "run_outcomes.forget",
+        "thread_words.forget",
+        "usage.forget",
+    ),
     "The eraser looks for what else belongs to a deleted object.": ("erasures.answer_missing", "erasures.own_files"),
     "A list of files that a client attaches to one object is written at once.": ("erasures.attach_code_files",),
     "The key has no stream: a request with an Idempotency-Key has failed.": ("idempotency.has_effect",),

@@ -57,6 +57,7 @@ PLAIN = {
     "pending_rebuilds": {"stream_id"},
     "projects": {"project_id", "name"},
     "request_clients": {"request_id"},
+    "thread_words": {"thread_id", "message_id", "project_id"},
     "imported_runs": {"thread_id", "run_id", "project_id", "assistant_id", "status"},
     "run_outcomes": {
         *("thread_id", "run_id", "project_id", "key_id", "assistant_id", "model"),

@@ -27,6 +27,8 @@ from service.wire.organization_usage import (
     WIDTHS,
 )
 from service.wire.query import ORDERS, SEARCH_RESULT_CONTENT
+from service.wire.thread_search import MAX_TEXT
+from service.wire.thread_search import STATUSES as RUN_STATUSES
 from service.wire.transcript import FORMATS
 from service.wire.vector_stores import STATUSES
 
@@ -98,6 +100,11 @@ _ORGANIZATION: Json = {
 _VERSIONS: Json = {
     "before": {"type": "integer", "minimum": 1},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": DEFAULT_PAGE},
+}
+_THREAD_SEARCH: Json = {
+    "query": {"type": "string", "maxLength": MAX_TEXT},
+    "assistant_id": {"type": "string"},
+    "status": {"enum": list(RUN_STATUSES)},
 }
 _FLAG: Json = {"enum": ["true", "false"], "default": "false"}
 _WITH_QUOTES = ("Message", "MessageList")  # answers that can hold citations
@@ -279,6 +286,8 @@ def _query_parameters(route: Route) -> list[Json]:
         found["filter"] = {"enum": list(STATUSES)}
     if "content" in route.query:
         found["page"] = {"type": "string"}
+    if "thread_search" in route.query:
+        found |= _THREAD_SEARCH
     if "include" in route.query:
         found["include[]"] = {"type": "array", "items": {"enum": [SEARCH_RESULT_CONTENT]}}
     if V2[0] in route.versions and (route.can_stream or route.answer in _WITH_QUOTES):

@@ -21,7 +21,7 @@ ROUTES = (
         "List threads",
         scope="read",
         versions=BOTH,
-        query=("page", "filters"),
+        query=("page", "filters", "thread_search"),
         answer="ThreadList",
         past=past.list_threads,
     ),

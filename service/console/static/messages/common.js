@@ -65,9 +65,10 @@ export const nav = {
 
 export const palette = {
   label: "Commands",
-  placeholder: "A view, a command, or an id to open",
+  placeholder: "A view, a command, an id to open, or words to search",
   empty: "Nothing matches.",
   openId: (id) => `Open ${id}`,
+  search: (text) => `Search conversations for “${text}”`,
   newThread: "New conversation in the playground",
   newAssistant: "New assistant",
   theme: (name) => `Theme: ${name}`,

@@ -17,8 +17,11 @@ const PAGE = 100;
 const REFRESH_MS = 15_000;
 
 /** Returns the query of the API for the filters of the URL. */
-function toApiQuery({ metadata = "", since = "", until = "" }) {
+function toApiQuery({ query: words, assistant, status, metadata = "", since = "", until = "" }) {
   const query = {};
+  if (words) query.query = words;
+  if (assistant) query.assistant_id = assistant;
+  if (status) query.status = status;
   for (const pair of metadata.split(",").map((one) => one.trim()).filter(Boolean)) {
     const [name, ...value] = pair.split("=");
     query[`metadata[${name.trim()}]`] = value.join("=").trim();

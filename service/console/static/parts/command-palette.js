@@ -2,7 +2,7 @@
 
 import { define, Element, html } from "../app/element.js";
 import { href, navigate } from "../app/router.js";
-import { canWrite } from "../app/session.js";
+import { canRead, canWrite } from "../app/session.js";
 import { setTheme } from "../app/theme.js";
 import { visibleViews } from "../app/views.js";
 import { nav, palette } from "../messages/common.js";
@@ -61,9 +61,11 @@ class CommandPalette extends Element {
   matches() {
     const words = this.text.trim().toLowerCase();
     const found = commands().filter(([, text]) => text.toLowerCase().includes(words));
-    const open = OPENS.find(([pattern]) => pattern.test(this.text.trim()));
-    const id = this.text.trim();
-    return open ? [["external", palette.openId(id), () => navigate(open[1](id))], ...found] : found;
+    const given = this.text.trim();
+    const open = OPENS.find(([pattern]) => pattern.test(given));
+    if (open) return [["external", palette.openId(given), () => navigate(open[1](given))], ...found];
+    if (!given || !canRead()) return found;
+    return [...found, ["search", palette.search(given), () => navigate(href("threads", { query: given }))]];
   }
 
   pressed(event, found) {

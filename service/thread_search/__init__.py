@@ -1,0 +1,1 @@
+"""Finding threads by the words of their messages."""
