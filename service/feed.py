@@ -76,6 +76,11 @@ class Watcher:
         self._ended = reason
         self._announce()
 
+    @property
+    def is_ended(self) -> bool:
+        """Whether `end` was called."""
+        return self._ended is not None
+
     def put(self, item: RecordedEvent[Any] | Wake) -> None:
         """Adds an event or WAKE. If MAX_BACKLOG items wait already, or MAX_BACKLOG_TEXT characters of deltas, the item
         is dropped and the next `take` raises.

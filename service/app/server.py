@@ -20,16 +20,18 @@ from service.audit.lifespan import (
     run_checks_lifespan,
     sequencer_lifespan,
 )
+from service.audit.verifications import Verifications
 from service.console.sessions import Sessions
 from service.database import Pool
 from service.embedded.data_dir import default_data_dir
 from service.erasure.key_epochs import EpochRules, KeyEpochs
 from service.erasure.lifespan import erasure_lifespan
+from service.erasure.proof_reader import ErasureProofs
 from service.files.lifespan import files_lifespan
 from service.forks.forks import Forks
 from service.http.connections import raise_file_limit
 from service.http.lifespan import http_lifespan, load_tls
-from service.http.services import EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
+from service.http.services import AuditChecks, EventLog, HttpSettings, RunControl, SearchServices, Services, Telemetry
 from service.idempotency.lifespan import idempotency_lifespan
 from service.organization.organization import Organization
 from service.replay.generation_fill import generations_lifespan
@@ -193,6 +195,7 @@ async def _open_services(
         log=EventLog(writer=writer, pool=pool, replica=core.replica, feed=core.feed, clock=clock, ids=ids),
         access=core.access,
         acts=acts,
+        audit_checks=AuditChecks(verifications=Verifications(core.direct_url), erasures=ErasureProofs(core.direct_url)),
         blobs=core.blobs,
         runs=RunControl(claims=supervisor, steps=supervisor, lifetime=settings.run_expires_s, busy=settings.busy),
         time_travel=time_travel,

@@ -18,8 +18,10 @@ from service.access.control import AccessControl
 from service.audit.acts import ActRecorder
 from service.audit.attesters import AttestationCollector
 from service.audit.sequencer import Sequencer
+from service.audit.verifications import Verifications
 from service.console.sessions import Sessions
 from service.database import Pool, ReadReplica
+from service.erasure.proof_reader import ErasureProofs
 from service.feed import Feed
 from service.forks.forks import Forks
 from service.idempotency.keys import IdempotencyKeys
@@ -102,6 +104,14 @@ class SearchServices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AuditChecks:
+    """Checks of history that people start: verifications of all of it, and what is left of deleted objects."""
+
+    verifications: Verifications
+    erasures: ErasureProofs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
     """`health` reports the state of each part. `audit_log` counts the events that wait for their index in the log.
 
@@ -145,6 +155,7 @@ class Services:
     log: EventLog
     access: AccessControl
     acts: ActRecorder
+    audit_checks: AuditChecks
     blobs: Blobs
     runs: RunControl
     time_travel: TimeTravel
@@ -166,6 +177,7 @@ class Services:
         app[LOG] = self.log
         app[ACCESS] = self.access
         app[ACTS] = self.acts
+        app[AUDIT_CHECKS] = self.audit_checks
         app[BLOBS] = self.blobs
         app[RUNS] = self.runs
         app[TIME_TRAVEL] = self.time_travel
@@ -187,6 +199,7 @@ class Services:
 LOG: web.AppKey[EventLog] = web.AppKey("log", EventLog)
 ACCESS: web.AppKey[AccessControl] = web.AppKey("access", AccessControl)
 ACTS: web.AppKey[ActRecorder] = web.AppKey("acts", ActRecorder)
+AUDIT_CHECKS: web.AppKey[AuditChecks] = web.AppKey("audit_checks", AuditChecks)
 BLOBS: web.AppKey[Blobs] = web.AppKey("blobs")
 RUNS: web.AppKey[RunControl] = web.AppKey("runs", RunControl)
 TIME_TRAVEL: web.AppKey[TimeTravel] = web.AppKey("time_travel", TimeTravel)

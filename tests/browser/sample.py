@@ -121,6 +121,8 @@ VIEWS = {
     "stores": "/stores",
     "store": "/stores/{store[id]}?query=How+long+is+the+warranty%3F",
     "audit": "/audit",
+    "verification": "/audit?view=verification",
+    "erasure": "/audit?view=erasure&stream={order[id]}",
     "keys": "/keys",
     "webhooks": "/webhooks",
     "health": "/health",

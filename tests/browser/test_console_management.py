@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.browser.page import STEP_MS, chromium_browser, console_page
 from tests.client import Client
 from tests.http.files import upload
 from tests.http.helpers import assistant_with, thread_with
-from tests.http.keys import as_key
+from tests.http.keys import as_key, make_key
 from tests.http.stores import POLL
 from tests.scripted import ScriptedServer, errors, says
 
@@ -181,3 +182,42 @@ async def test_threads_are_searched_by_words_and_the_search_is_saved(browser: Br
         await console.page.keyboard.press("Enter")
         await expect(row).to_have_count(1)
         await expect(row).to_contain_text("Another conversation")
+
+
+async def test_a_verification_is_watched_and_names_what_was_changed(
+    browser: Browser, client: Client, pool: Pool
+) -> None:
+    thread = await thread_with(client, "Hello")
+    async with console_page(browser, client.base_url) as console:
+        await console.open("/audit")
+        await console.page.get_by_role("button", name="Verification").click()
+        await console.page.get_by_role("button", name="Verify now").click()
+        await expect(console.page.locator(".outcome.good")).to_contain_text("No faults")
+        await pool.execute("UPDATE threads SET has_own_store = true WHERE thread_id = $1", thread["id"])
+        await console.page.get_by_role("button", name="Verify now").click()
+        await expect(console.page.locator(".outcome.bad")).to_have_text("1 fault found")
+        await expect(console.page.locator("et-verification td a")).to_have_text(thread["id"])
+    _, key = await make_key(pool, scope="audit")
+    async with console_page(browser, client.base_url, key=key) as console:
+        await console.open("/audit?view=verification")
+        await expect(console.page.get_by_text("Sign in with the scope admin")).to_be_visible()
+        await expect(console.page.get_by_role("button", name="Verify now")).to_have_count(0)
+
+
+async def test_the_erasure_of_a_thread_is_shown_and_saved(browser: Browser, client: Client, tmp_path: Path) -> None:
+    thread = await thread_with(client, "Hello")
+    await client.delete(f"/threads/{thread['id']}")
+    async with console_page(browser, client.base_url) as console:
+        await console.open("/audit?view=erasure")
+        await console.page.get_by_label("Id of the object").fill(thread["id"])
+        await console.page.get_by_role("button", name="Show", exact=True).click()
+        await expect(console.page.locator(".outcome")).to_contain_text("of its events can be read")
+        assert f"stream={thread['id']}" in console.page.url
+        async with console.page.expect_download() as saved:
+            await console.page.get_by_role("button", name="Save the proof").click()
+        file = tmp_path / "proof.json"
+        await (await saved.value).save_as(file)
+        proof = json.loads(file.read_text(encoding="utf-8"))
+        assert proof["events"][-1]["type"] == "thread.deleted"
+        await console.open("/audit?view=erasure&stream=thread_nothing")
+        await expect(console.page.get_by_text("The log has no object 'thread_nothing'.")).to_be_visible()

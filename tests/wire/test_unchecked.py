@@ -27,6 +27,7 @@ DECLARED: dict[str, str] = {
     "tests/replay/test_generations.py": "health",
     "tests/secrets/test_encryption.py": "a file by its link",
     "tests/imports/test_azure_pull.py": "a proxy between Azure's client and the server",
+    "tests/http/test_audit_checks.py": "a stream of the progress of a verification",
     "tests/http/test_audit_feed.py": "a stream of audit events",
     "tests/http/test_audit_log.py": "health",
     "tests/http/test_audit_proofs.py": "proofs, which the shipped file verifies",

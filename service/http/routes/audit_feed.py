@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from service.http import audit_feed, audit_proofs, organization_audit
+from service.http import audit_checks, audit_feed, audit_proofs, organization_audit
 from service.http.route import UNVERSIONED, Route
 
 ROUTES = (
@@ -25,6 +25,23 @@ ROUTES = (
         versions=UNVERSIONED,
         query=("proof",),
         media="text/plain",
+    ),
+    Route(
+        "GET",
+        "/v1/audit/verification",
+        audit_checks.verify,
+        "Verify streams, views and the log of all projects, with the progress as server-sent events",
+        scope="audit",
+        versions=UNVERSIONED,
+        media="text/event-stream",
+    ),
+    Route(
+        "GET",
+        "/v1/audit/erasures/{stream_id}",
+        audit_checks.erasure,
+        "Show what is left of a deleted object: its events, its key, and its forks",
+        scope="audit",
+        versions=UNVERSIONED,
     ),
     Route(
         "GET",

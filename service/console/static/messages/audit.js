@@ -27,12 +27,13 @@ export const audit = {
   noCheckpoint: "No checkpoint was signed yet.",
   checkpointHint: "Keep a checkpoint where the operator of this server cannot reach it: from then on, no event that it covers can be changed unnoticed.",
   saveCheckpoint: "Save the checkpoint",
-  verifyHint: "everthread verify proves the whole log and all views. It runs on the server's machine, also while the server works.",
+  verifyHint: "everthread verify also compares the checkpoints that you kept, and the bytes of files.",
   event: "Event",
   proof: "Proof",
   proofWithContent: "Proof with content",
   proofHint: "verify_proof.py verifies the file with Python and the log's public key alone.",
   openThread: "Open the thread",
+  openErasure: "What is left of it",
   content: "Content",
   facts: {
     index: "Index",
@@ -47,4 +48,52 @@ export const audit = {
     leaf: "Leaf",
   },
   address: "Address",
+};
+
+export const auditViews = { events: "Events", verification: "Verification", erasure: "Erasure" };
+
+export const verification = {
+  heading: "Verify the installation",
+  text: "Compares every event with the signed log, and every view with the events that it follows from. It names each row that was changed by hand. Servers go on working meanwhile.",
+  start: "Verify now",
+  stop: "Stop",
+  busy: "Verifying",
+  progress: (events, total) => `${events} of ${total} events`,
+  clean: "No faults: what this server shows is what its log proves.",
+  faults: (count) => `${count.toLocaleString()} ${count === 1 ? "fault" : "faults"} found`,
+  stopped: "The verification was stopped. It proves nothing.",
+  broken: "The verification ended early.",
+  notAllowed: "A verification covers all projects. Sign in with the scope admin to start one.",
+  facts: {
+    events: "Events",
+    streams: "Objects",
+    log_size: "Log",
+    waiting: "Not yet in it",
+    checkpoints: "Checkpoints",
+    erased: "Erased",
+  },
+  hint: "A verification from here trusts this server. Somebody who does not trusts the command everthread verify with a checkpoint that was kept elsewhere.",
+  columns: ["Object", "Version", "Fault"],
+};
+
+export const erasure = {
+  heading: "What is left of a deleted object",
+  text: "Deleting an object destroys the key of its contents, if the installation is encrypted. Its events stay, as hashes that nobody can read.",
+  label: "Id of the object",
+  hint: "thread_…",
+  look: "Show",
+  erased: "Erased: nobody can read its contents.",
+  notErased: (problem) => `Not erased: ${problem}.`,
+  events: "Events",
+  readable: "Readable",
+  sealed: "Erased",
+  key: "Stored key",
+  noKey: "None",
+  destroyed: "Key destroyed",
+  forks: "Forks",
+  forkExists: "exists",
+  forkGone: "deleted",
+  save: "Save the proof",
+  saveHint: "The commitment and leaf of each event are in the file. Proofs of single events are under Events.",
+  columns: ["Version", "Event", "Actor", "Time", "Contents"],
 };

@@ -4,9 +4,12 @@ import { define, html, nothing, View } from "../app/element.js";
 import { AuditFeed } from "../app/audit-feed.js";
 import { shortId } from "../app/format.js";
 import { setQuery } from "../app/router.js";
-import { audit as texts } from "../messages/audit.js";
+import { auditViews, audit as texts } from "../messages/audit.js";
 import "../parts/audit-event.js";
 import "../parts/checkpoint-card.js";
+import "../parts/erasure-panel.js";
+import "../parts/verification-panel.js";
+import "../parts/view-tabs.js";
 import "../parts/virtual-list.js";
 
 const WAIT_MS = 300;
@@ -28,8 +31,13 @@ class Audit extends View {
     this.asked = now;
   }
 
+  get view() {
+    return auditViews[this.query.view] ? this.query.view : "events";
+  }
+
   async load(isCurrent) {
     this.feed?.stop();
+    if (this.view !== "events") return;
     const feed = new AuditFeed(this.query, () => this.requestUpdate());
     this.feed = feed;
     await feed.start();
@@ -92,7 +100,15 @@ class Audit extends View {
 
   render() {
     return html`<div class="head"><div class="title"><h1>${texts.title}</h1><p>${texts.text}</p></div></div>
-      <et-checkpoint></et-checkpoint>${this.filters()}${this.whenLoaded(() => this.content())}`;
+      <et-view-tabs label=${texts.title} .views=${auditViews} current=${this.view}
+        @view=${(event) => setQuery({ view: event.detail === "events" ? "" : event.detail }, {})}></et-view-tabs>
+      ${this.panel()}`;
+  }
+
+  panel() {
+    if (this.view === "verification") return html`<et-verification></et-verification>`;
+    if (this.view === "erasure") return html`<et-erasure .stream=${this.query.stream ?? ""}></et-erasure>`;
+    return html`<et-checkpoint></et-checkpoint>${this.filters()}${this.whenLoaded(() => this.content())}`;
   }
 }
 

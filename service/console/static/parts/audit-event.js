@@ -48,6 +48,7 @@ class AuditEvent extends Element {
       <header class="composer-foot"><h2>${type}</h2><button type="button" class="quiet square" aria-label=${common.close} @click=${() => this.dispatchEvent(new CustomEvent("close-event"))}><et-icon name="close"></et-icon></button></header>
       <et-id .value=${stream} whole></et-id>
       ${stream.startsWith("thread_") ? html`<a href=${href("threads", stream, "replay", { at: this.event.version })}>${texts.openThread}</a>` : nothing}
+      ${type.endsWith(".deleted") ? html`<a href=${href("audit", { view: "erasure", stream })}>${texts.openErasure}</a>` : nothing}
       <div class="inline-form">
         <button type="button" @click=${() => this.saveProof(false)}><et-icon name="download"></et-icon>${texts.proof}</button>
         ${canReadContents() ? html`<button type="button" @click=${() => this.saveProof(true)}><et-icon name="download"></et-icon>${texts.proofWithContent}</button>` : nothing}
