@@ -26,7 +26,15 @@ from tests.clock import WallClock
 from tests.fixtures.server import serving
 from tests.scripted import ScriptedServer
 
-IMAGES = Path(__file__).parents[1] / "docs" / "images"
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+# The pictures that the documentation has: view, size and theme.
+DOCUMENTED = (
+    ("playground", "wide", "light"),
+    ("replay", "wide", "light"),
+    ("run", "wide", "light"),
+    ("overview", "wide", "dark"),
+)
 SIZES = {"wide": WIDE, "narrow": NARROW}
 THEMES = ("light", "dark")
 # Milliseconds without a request after which a view is complete. Views that follow a stream are never idle.
@@ -38,8 +46,10 @@ def main() -> None:
     parser.add_argument("--only", choices=sample.VIEWS, action="append", help="only this view; may be repeated")
     parser.add_argument("--size", choices=SIZES, action="append", help="only this size")
     parser.add_argument("--theme", choices=THEMES, action="append", help="only this theme")
-    parser.add_argument("--folder", type=Path, default=IMAGES, help="where the pictures are written")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "screenshots", help="where they are written")
+    parser.add_argument("--docs", action="store_true", help="only the pictures of the documentation, into docs/images")
     given = parser.parse_args()
+    given.folder = IMAGES if given.docs else given.folder
     given.folder.mkdir(parents=True, exist_ok=True)
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -85,6 +95,8 @@ async def _take(
 ) -> None:
     async with console_page(browser, client.base_url, size=SIZES[size], theme=theme) as console:
         for name in given.only or sample.VIEWS:
+            if given.docs and (name, size, theme) not in DOCUMENTED:
+                continue
             await console.open(sample.VIEWS[name].format(**objects))
             await console.page.wait_for_timeout(QUIET_MS)
             file = given.folder / f"{name}-{size}-{theme}.png"

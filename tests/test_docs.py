@@ -26,6 +26,8 @@ from service.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
+MAX_PICTURES, MAX_PICTURE_BYTES = 8, 200_000
+
 HEADING = re.compile(r"^#{1,6} +(.+?) *$", re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -263,3 +265,11 @@ def test_the_glossary_defines_each_word_once_in_order() -> None:
     assert all(entries), "an entry is: **word** (`place`): meaning"
     words = [entry[1] for entry in entries if entry]
     assert words == sorted(set(words), key=str.lower)
+
+
+def test_pictures_are_few_small_and_shown() -> None:
+    pictures = sorted((ROOT / "docs" / "images").iterdir())
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
+    assert 2 <= len(pictures) <= MAX_PICTURES
+    assert [path.name for path in pictures if path.stat().st_size > MAX_PICTURE_BYTES] == []
+    assert [path.name for path in pictures if f"images/{path.name})" not in texts] == []

@@ -221,3 +221,20 @@ async def test_the_erasure_of_a_thread_is_shown_and_saved(browser: Browser, clie
         assert proof["events"][-1]["type"] == "thread.deleted"
         await console.open("/audit?view=erasure&stream=thread_nothing")
         await expect(console.page.get_by_text("The log has no object 'thread_nothing'.")).to_be_visible()
+
+
+async def test_a_run_is_rated_and_a_note_is_left(browser: Browser, client: Client, model: ScriptedServer) -> None:
+    model.script(says("Fine."))
+    thread = await thread_with(client, "Hello")
+    run = await sample.run_to_end(client, thread, await assistant_with(client, name="Guide"))
+    async with console_page(browser, client.base_url) as console:
+        await console.open(f"/threads/{thread['id']}/runs/{run['id']}")
+        reviews = console.page.locator("et-reviews")
+        await reviews.get_by_role("button", name="Bad").click()
+        await reviews.get_by_role("textbox").fill("It cites <b>the wrong page</b>.")
+        await reviews.get_by_role("button", name="Add").click()
+        await expect(reviews.locator(".review")).to_contain_text("It cites <b>the wrong page</b>.")
+        await console.page.reload()
+        await expect(reviews.locator(".review")).to_contain_text("Bad")
+    [review] = (await client.get(f"/threads/{thread['id']}/runs/{run['id']}/reviews"))["data"]
+    assert (review["rating"], review["note"]) == ("bad", "It cites <b>the wrong page</b>.")

@@ -46,3 +46,12 @@ export const run = {
   emptyText: "They appear here as they are written.",
   live: "Live",
 };
+
+export const reviews = {
+  heading: "Ratings and notes",
+  rating: "Rating",
+  good: "Good",
+  bad: "Bad",
+  note: "A note for those who look at this run",
+  add: "Add",
+};

@@ -15,6 +15,7 @@ import "../parts/code-view.js";
 import "../parts/entry-detail.js";
 import "../parts/event-table.js";
 import "../parts/fact-list.js";
+import "../parts/run-reviews.js";
 import "../parts/view-tabs.js";
 import "../parts/water-fall.js";
 
@@ -147,7 +148,8 @@ class RunPage extends View {
       ${run.last_error ? html`<div class="notice bad" role="status"><et-icon name="alert"></et-icon><div><h3>${texts.failed}</h3><p>${run.last_error.message}</p></div></div>` : nothing}
       ${this.facts()}
       <et-view-tabs label=${texts.viewsLabel} .views=${texts.views} .current=${this.query.view ?? "timeline"} @view=${(event) => setQuery({ view: event.detail })}></et-view-tabs>
-      ${this.entries.length ? this.view() : html`<et-empty icon="replay" heading=${texts.empty} text=${texts.emptyText}></et-empty>`}`;
+      ${this.entries.length ? this.view() : html`<et-empty icon="replay" heading=${texts.empty} text=${texts.emptyText}></et-empty>`}
+      <et-reviews .path=${this.path}></et-reviews>`;
   }
 
   render() {
