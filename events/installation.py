@@ -160,6 +160,52 @@ class StreamsErased(Event):
     streams: list[ErasedStream]
 
 
+class ImportStarted(Event):
+    """A person at the command line imports an export. `manifest` is the SHA-256 of its manifest in hexadecimal digits.
+
+    `origin` and `checkpoint` are those of the newest epoch of the log that the export was made from; the checkpoint is
+    a signed note, null if the export has none. `streams` and `events` are the numbers of those that are to be added.
+    """
+
+    type: Literal["import.started"] = "import.started"
+    import_id: str
+    origin: str
+    checkpoint: str | None
+    manifest: str
+    streams: int
+    events: int
+
+
+class ImportedStream(Event):
+    """The events of a stream behind the version `after` up to `version`, whose leaf is `leaf` in hexadecimal digits."""
+
+    stream_id: str
+    project_id: str
+    after: int
+    version: int
+    leaf: str
+
+
+class StreamsImported(Event):
+    """The events that these streams get next come from the log that the start of the import names, not from here.
+
+    A process that dies before it adds them is followed by another import, which appends this event again.
+    """
+
+    type: Literal["streams.imported"] = "streams.imported"
+    import_id: str
+    streams: list[ImportedStream]
+
+
+class ImportEnded(Event):
+    """The import has added all events: `streams` and `events` are their numbers. One without this was broken off."""
+
+    type: Literal["import.ended"] = "import.ended"
+    import_id: str
+    streams: int
+    events: int
+
+
 Act = (
     TokenCreated
     | AuditRead
@@ -169,6 +215,9 @@ Act = (
     | StreamsErased
     | RetentionEvent
     | KeyEpochEvent
+    | ImportStarted
+    | StreamsImported
+    | ImportEnded
 )
 InstallationEvent = (
     InstallationCreated
@@ -183,6 +232,9 @@ InstallationEvent = (
     | StreamsErased
     | RetentionEvent
     | KeyEpochEvent
+    | ImportStarted
+    | StreamsImported
+    | ImportEnded
 )
 
 
@@ -280,7 +332,9 @@ def evolve(state: InstallationState, recorded: RecordedEvent[InstallationEvent])
             return replace(state, verifier_key=key)
         case ServerStarted() | TokenCreated() | AuditRead() | SignInsFailed() | ExportStarted() | ExportEnded():
             return state
-        case StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed():
+        case StreamsErased() | ImportStarted() | StreamsImported() | ImportEnded():
+            return state
+        case RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed():
             return state
         case _:
             assert_never(recorded.event)

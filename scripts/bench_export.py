@@ -1,6 +1,8 @@
-"""`scripts/bench export`: how many events `everthread export` writes in a second, and `everthread verify` checks in it.
+"""`scripts/bench export`: how many events `everthread export` writes in a second, `everthread verify` checks in it, and
+`everthread import` adds to a new database, with its own verification before.
 
-Threads with turns fill a new database. Exports, verifications of an export, and bare reads of the same rows take turns.
+Threads with turns fill a new database. Exports, verifications of an export, imports of it, and bare reads of the same
+rows take turns.
 On a busy machine only the ratios and the CPU times count.
 """
 
@@ -18,6 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
 from rich.table import Table
 
+from events.actors import CommandLineActor
+from events.envelope import Origin
+from events.installation import INSTALLATION_PROJECT
 from scripts.bench_postgres import BenchPostgres
 from scripts.bench_processes import temporary_home
 from scripts.bench_verify import Rates, fill, read_all
@@ -29,12 +34,18 @@ from service.exports.containers import FolderSink, read_files
 from service.exports.export_check import verify_export
 from service.exports.exporter import Exporter, load_cut
 from service.exports.layout import ExportScope
+from service.feed import Feed
+from service.imports.event_spool import EventSpool
+from service.imports.export_importer import ExportImporter
+from service.imports.export_plan import plan_import, read_export
 from service.migrations import prepare_database
-from service.system import SystemClock
+from service.storage.folder import FolderBlobs
+from service.system import RandomIds, SystemClock
+from service.writer import Writer
 from tests.audit.test_sequencer import Processes
 
 EVENTS, ROUNDS = 60_000, 5
-GOAL = 20_000
+GOAL, IMPORT_GOAL = 20_000, 5_000
 
 
 async def export(pool: Pool, place: Path) -> None:
@@ -55,6 +66,24 @@ async def verify(place: Path) -> None:
         sys.exit(f"{len(result.faults)} faults, the first one: {result.faults[0]}")
 
 
+async def import_export(url: str, home: Path, place: Path) -> None:
+    """Imports the export into a new database, as the command does."""
+    spool, pool = EventSpool(home), await open_pool(url)
+    try:
+        export = read_export(place, spool, passphrase=None, keys=(), on_progress=lambda _: None)
+        writer = Writer(pool, Feed(), clock=SystemClock(), ids=RandomIds())
+        async with pool.acquire() as db:
+            order = await plan_import(db, export, spool, ())
+            origin = Origin(INSTALLATION_PROJECT, CommandLineActor("bench"))
+            importer = ExportImporter(
+                writer, FolderBlobs(home / "blobs"), spool, origin=origin, import_id=RandomIds().new("import")
+            )
+            await importer.run(db, export, order, ())
+    finally:
+        spool.close()
+        pool.terminate()
+
+
 async def bench(given: argparse.Namespace, home: Path) -> None:
     async with BenchPostgres.started(home) as postgres:
         url, place = postgres.url("everthread"), home / "export"
@@ -66,20 +95,29 @@ async def bench(given: argparse.Namespace, home: Path) -> None:
         await CheckpointSigner(pool, Processes(), signer, clock=SystemClock(), folder=folder).scan()
         postmaster = psutil.Process(await db.fetchval("SELECT pg_backend_pid()")).parent()
         assert postmaster is not None
-        reads, exports, checks = Rates(), Rates(), Rates()
-        for _ in range(given.rounds):
+        reads, exports, checks, imports = Rates(), Rates(), Rates(), Rates()
+        for number in range(given.rounds):
             await reads.measure(read_all(db), postmaster)
             await exports.measure(export(pool, place), postmaster)
             await checks.measure(verify(place), postmaster)
+            new_url = postgres.url(f"imported_{number}")
+            await db.execute(f"CREATE DATABASE imported_{number}")
+            await prepare_database(new_url)
+            await imports.measure(import_export(new_url, home, place), postmaster)
         await db.close()
         await pool.close()
     columns = ("", "events/s", "events/s by CPU on 2 cores", "CPU µs an event", "of Postgres")
     table = Table(*columns, title=f"{events:,} events, one process")
-    for name, rates in (("bare read", reads), ("export", exports), ("verify the export", checks)):
+    for name, rates in (
+        ("bare read", reads),
+        ("export", exports),
+        ("verify the export", checks),
+        ("import it", imports),
+    ):
         table.add_row(*rates.row(name, events))
     console = Console()
     console.print(table)
-    console.print(f"The goal of an export is {GOAL:,} events/s.")
+    console.print(f"The goal of an export is {GOAL:,} events/s, that of an import {IMPORT_GOAL:,}.")
 
 
 def main() -> None:

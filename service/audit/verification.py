@@ -20,6 +20,7 @@ from service.audit.batch_check import STATEMENT_S, BatchResult, check_batch
 from service.audit.batch_workers import check_in_worker, open_worker
 from service.audit.blob_check import check_blobs
 from service.audit.faults import Fault
+from service.audit.import_check import ImportedPart, check_imports
 from service.audit.log_check import KnownCheckpoint, LogResult, check_log
 from service.audit.notes import VerifierKey
 from service.audit.schema_check import check_schema
@@ -53,6 +54,7 @@ class Progress:
     checkpoints: int = 0
     unvouched: int = 0
     erased: int = 0
+    imported: ImportedPart = field(default_factory=ImportedPart)
     attestations: AttestationResult = field(default_factory=AttestationResult)
     faults: list[Fault] = field(default_factory=list)
     losses: list[str] = field(default_factory=list)
@@ -98,6 +100,9 @@ async def verify_installation(
             progress.faults += await _find_lost_keys(db, erased)
         if scope.stream_id is None or progress.total_streams == 0:
             progress.faults += await _find_orphans(db, scope.stream_id)
+        if scope.stream_id is None:
+            progress.imported = await check_imports(db)
+            progress.faults += progress.imported.faults
         log = await _check_log(db, scope)
         progress.log_size, progress.checkpoints, progress.unvouched = log.size, log.checkpoints, log.unvouched
         if log.has_epochs:

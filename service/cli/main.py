@@ -17,6 +17,7 @@ from service.cli import (
     encryption,
     export,
     fork,
+    import_export,
     imports,
     keys,
     logs,
@@ -59,6 +60,7 @@ app.add_typer(runs.runs, name="runs")
 app.command()(export.export)
 app.command()(fork.fork)
 app.command()(reindex.reindex)
+app.command("import")(import_export.import_export)
 app.command()(imports.import_openai)
 app.command()(imports.import_azure)
 app.command()(migrate.migrate)

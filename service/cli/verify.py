@@ -138,6 +138,9 @@ class ProgressReport:
         say(f"{self._counts(progress)} of {progress.streams:,} streams; {progress.files:,} files")
         say(f"The log has {progress.log_size:,} events; {progress.waiting:,} wait for their index.")
         signed = "their signatures are valid" if scope.keys else "no public key was given, so no signature was checked"
+        if progress.imported.versions:
+            streams, events = len(progress.imported.versions), progress.imported.events
+            say(f"{events:,} events of {streams:,} streams were imported: the log that they come from vouches for them")
         if progress.erased:
             say(f"{progress.erased:,} streams were erased: of them, only the envelopes of events can be checked")
         if progress.unvouched:

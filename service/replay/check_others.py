@@ -237,9 +237,9 @@ class InstallationInversion:
                 return [i.RecordStart(settings)]
             case i.TokenCreated() | i.AuditRead() | i.SignInsFailed() | i.ExportStarted() | i.ExportEnded():
                 return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
-            case (
-                i.StreamsErased() | RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed()
-            ):
+            case i.StreamsErased() | i.ImportStarted() | i.StreamsImported() | i.ImportEnded():
+                return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
+            case RetentionSet() | HoldPlaced() | HoldEnded() | KeyEpochBegun() | KeyEpochDestroyed():
                 return [i.RecordActs(tuple(one for one in events if isinstance(one, i.Act)))]
             case _:
                 assert_never(event)

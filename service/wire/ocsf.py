@@ -70,6 +70,9 @@ _EXCEPTIONS = {
     "key_epoch.destroyed": Activity.DELETE,
     "export.started": Activity.READ,
     "export.ended": Activity.READ,
+    "import.started": Activity.CREATE,
+    "import.ended": Activity.CREATE,
+    "streams.imported": Activity.CREATE,
     "session.ended": Activity.OTHER,
     "server.started": Activity.OTHER,
     "sign_ins.failed": Activity.OTHER,
@@ -93,6 +96,11 @@ _KINDS: Mapping[str, str] = {
     for kind, events in _EVENTS.items()
     for event in get_args(events) or (events,)
 }
+
+
+def kind_of(type: str) -> str | None:
+    """Returns the kind of the streams that have events of a type; None if this software does not know the type."""
+    return _KINDS.get(type)
 
 
 def activity_of(type: str) -> Activity:
