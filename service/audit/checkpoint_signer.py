@@ -199,17 +199,30 @@ class CheckpointSigner:
             await self._publish_key(epoch)
         await self._keep(db, epoch, edge.size, note, now)
 
-    def _check_folder(self, epoch: LogEpoch, size: int) -> None:
-        """Raises LogRegression if the folder has a larger checkpoint: another process saw a newer log. Blocks."""
+    def _read_folder_size(self, epoch: LogEpoch) -> int:
+        """Returns the size of the checkpoint that the folder keeps of this epoch, 0 if it has none. Blocks."""
         try:
             text = self._folder.read_latest()
             kept = None if text is None else Checkpoint.parse(Note.parse(text).text)
         except (OSError, FormatError) as error:
             log.error("checkpoint_not_read", path=str(self._folder.latest_path), error=str(error))
-            return
-        if kept is not None and kept.origin == epoch.origin and kept.size > size:
-            reason = f"the log has {size} events, and a checkpoint of {kept.size} was kept"
+            return 0
+        return kept.size if kept is not None and kept.origin == epoch.origin else 0
+
+    async def _has_larger_kept(self, db: Connection, epoch: LogEpoch, size: int) -> bool:
+        """Says if another process kept a larger checkpoint meanwhile, which must stay the newest of the folder.
+
+        Raises LogRegression if the log does not have its events: the other process saw a newer state of the database.
+        """
+        kept = await asyncio.to_thread(self._read_folder_size, epoch)
+        if kept <= size:
+            return False
+        # The log may have grown since this process read it: what it has is read after the checkpoint.
+        now = await load_size(db, epoch)
+        if now < kept:
+            reason = f"the log has {now} events, and a checkpoint of {kept} was kept"
             raise LogRegression(f"{reason}: the database went back to an older state")
+        return True
 
     async def _keep(
         self, db: Connection, epoch: LogEpoch, size: int, note: Note, now: datetime, *, is_new: bool = True
@@ -225,7 +238,9 @@ class CheckpointSigner:
             return
         if size == 0 or (self._kept_at is not None and (now - self._kept_at).total_seconds() < KEEP_EVERY_S):
             return
-        await asyncio.to_thread(self._check_folder, epoch, size)
+        if await self._has_larger_kept(db, epoch, size):
+            self._kept_at = now
+            return
         await db.execute(_SQL["keep"], epoch.epoch, size, now, str(note))
         self._kept_at, self._kept_size = now, size
         self._pusher.push(epoch.origin, size, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from service.audit.log_tree import load_epoch, load_hashes
 from service.audit.merkle import root_nodes, tree_root
 from service.audit.notes import Note, VerifierKey
 from service.audit.pushes import CheckpointPusher, open_targets
-from service.audit.signing_key import LocalSigner, SigningError
+from service.audit.signing_key import LocalSigner, Signer, SigningError
 from service.database import Pool
 from sql.connection import Connection
 from tests.audit.sealing import fill
@@ -47,7 +47,7 @@ class Process:
 
     pool: Pool
     folder: Path
-    key: LocalSigner = field(default_factory=lambda: FIRST)
+    key: Signer = field(default_factory=lambda: FIRST)
     processes: Processes = field(default_factory=Processes)
     clock: WallClock = field(default_factory=WallClock)
     seconds: float = 0.0
@@ -144,6 +144,45 @@ async def test_one_process_signs_and_another_takes_over(pool: Pool, db: Connecti
     assert (await latest(db)).size == 10
     await first.scan()
     assert (await latest(db)).size == 10
+
+
+class SlowSigner:
+    """A key whose answer is late: `meanwhile` happens before it."""
+
+    def __init__(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        self.public_key = FIRST.public_key
+        self._meanwhile = meanwhile
+
+    async def sign(self, message: bytes) -> bytes:
+        await self._meanwhile()
+        return await FIRST.sign(message)
+
+
+async def test_a_process_that_was_slow_takes_the_checkpoint_of_another_for_no_older_state(
+    pool: Pool, db: Connection, tmp_path: Path
+) -> None:
+    """Killed processes let another one lead, which keeps a larger checkpoint before the first one has kept its own."""
+    clock, halted, kept_by_others = WallClock(), list[str](), list[int]()
+
+    async def keep_more() -> None:
+        for size in kept_by_others:
+            await fill(db, size)
+            await Process(pool, tmp_path, clock=clock).scan()
+            # The database takes the checkpoint of the slow process, as if it came just before the larger one.
+            await db.execute("UPDATE log_latest SET size = 5")
+
+    slow = Process(pool, tmp_path, key=SlowSigner(keep_more), clock=clock, on_regression=halted.append)
+    await fill(db, 5)
+    await slow.scan()
+    clock.skip(KEEP_EVERY_S + 1)
+    await fill(db, 10)
+    kept_by_others.append(20)
+    assert await slow.scan() is None
+    assert halted == []
+    assert Checkpoint.parse(Note.parse((tmp_path / "latest.checkpoint").read_text()).text).size == 20
+    await fill(db, 30)
+    assert await Process(pool, tmp_path, on_regression=halted.append).scan() is None
+    assert (await latest(db)).size == 30
 
 
 async def test_a_restart_goes_on(pool: Pool, db: Connection, tmp_path: Path) -> None:
