@@ -24,6 +24,11 @@ log = structlog.get_logger()
 # Seconds before a failed trial is repeated, so that requests do not wait on a machine that forbids sandboxes.
 AGAIN_S = 30.0
 _TRIAL_S = 30.0
+# Trials in a row if the process of each is killed, which says nothing about the machine.
+TRIALS = 3
+# Seconds for the end of a process whose output has ended.
+_EXIT_S = 1.0
+_HELP = "see docs/code-interpreter.md"
 # Seconds that a caller waits until the sandbox's Python is made.
 MADE_WITHIN_S = 540.0
 _LIMITS = Limits(memory=256 * MIB, processes=8, disk=16 * MIB, inodes=128)
@@ -32,6 +37,10 @@ CONFINED = {
     "CapInh": "0" * 16, "CapPrm": "0" * 16, "CapEff": "0" * 16, "CapBnd": "0" * 16, "CapAmb": "0" * 16,
     "NoNewPrivs": "1", "Seccomp": "2",
 }  # fmt: skip
+
+
+class TrialKilled(SandboxUnavailable):
+    """The process of the trial was killed before it said anything."""
 
 
 class SandboxProbe:
@@ -124,7 +133,7 @@ async def _try(environment: Environment) -> SandboxLauncher:
     try:
         launcher = await asyncio.to_thread(find_launcher, environment)
         await asyncio.to_thread(launcher.cgroups.sweep)
-        await _trial(launcher)
+        await _repeat_trial(launcher)
     except OSError as error:
         raise SandboxUnavailable(f"the sandbox cannot be started: {error.strerror or error}") from None
     bounds = sorted(launcher.cgroups.controllers)
@@ -132,8 +141,20 @@ async def _try(environment: Environment) -> SandboxLauncher:
     return launcher
 
 
+async def _repeat_trial(launcher: SandboxLauncher) -> None:
+    """Tries up to TRIALS times, as long as the process of the trial is killed. Raises as `_trial` does."""
+    for left in reversed(range(TRIALS)):
+        try:
+            await _trial(launcher)
+        except TrialKilled:
+            if not left:
+                raise
+        else:
+            return
+
+
 async def _trial(launcher: SandboxLauncher) -> None:
-    """Raises SandboxUnavailable unless a process is confined as required."""
+    """Raises SandboxUnavailable unless a process is confined as required; TrialKilled if that is not known."""
     if launcher.bwrap is None:
         raise SandboxUnavailable("bubblewrap is not installed: install the package bubblewrap, which brings `bwrap`")
     if launcher.system_calls is None:
@@ -142,8 +163,11 @@ async def _trial(launcher: SandboxLauncher) -> None:
     try:
         said = await _all(process)
         if "CapEff" not in said:
-            reason = process.last_words() or "it took too long"
-            raise SandboxUnavailable(f"this machine lets no sandbox be made ({reason}): see docs/code-interpreter.md")
+            if reason := process.last_words():
+                raise SandboxUnavailable(f"this machine lets no sandbox be made ({reason}): {_HELP}")
+            if await process.wait_for_exit(_EXIT_S):
+                raise TrialKilled(f"the process that tries the sandbox was killed: {_HELP}")
+            raise SandboxUnavailable(f"the trial of the sandbox took more than {_TRIAL_S:.0f} s: {_HELP}")
         if wrong := missing_confinement(said):
             raise SandboxUnavailable(f"a process in the sandbox is not confined: {wrong}")
     finally:

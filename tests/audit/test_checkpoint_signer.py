@@ -282,10 +282,11 @@ async def test_a_failed_signature_is_reported_and_tried_again(
     async def fail(message: bytes) -> bytes:
         raise SigningError("the signing command ended with 1: no token")
 
-    process = Process(pool, tmp_path, LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([3]) * 32)))
+    key = LocalSigner(Ed25519PrivateKey.from_private_bytes(bytes([3]) * 32))
+    process = Process(pool, tmp_path, key)
     await fill(db, 7)
     with monkeypatch.context() as patch:
-        patch.setattr(process.key, "sign", fail)
+        patch.setattr(key, "sign", fail)
         assert await process.scan() == "no checkpoint is signed: the signing command ended with 1: no token"
     assert await process.scan() is None
-    assert (await latest(db, process.key)).size == 7
+    assert (await latest(db, key)).size == 7

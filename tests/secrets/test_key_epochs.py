@@ -1,4 +1,4 @@
-"""Epochs of key-encryption keys: data keys are wrapped again, old keys are destroyed, whatever step a process dies at."""
+"""Key epochs: data keys are wrapped again and old keys are destroyed, at whatever step a process dies."""
 
 from __future__ import annotations
 
