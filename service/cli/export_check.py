@@ -68,6 +68,8 @@ def _say_result(result: ExportResult, *, has_keys: bool) -> None:
             say("No public key was given: only the export itself says of which installation it is. See --key.")
     if result.erased:
         say(f"{result.erased:,} events have no contents: they were erased before the export.")
+    if result.unexplained:
+        say(f"This part of the log does not say that {result.unexplained:,} of their streams were erased.")
     say(f"{result.events:,} events and the bytes of {result.blobs:,} files were compared with the log of the export.")
     if manifest is not None and manifest.missing_blobs:
         say(f"The bytes of {len(manifest.missing_blobs):,} files were missing when the export was made.")

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from events import codec, leaves
 from events.file import FileCreated
-from events.installation import EpochBegun, LogKeyUsed
+from events.installation import EpochBegun, LogKeyUsed, StreamsErased
 from events.leaves import NO_LEAF
 from service.audit.log_check import KnownCheckpoint
 from service.audit.merkle import HASH_BYTES
@@ -33,7 +33,8 @@ class ExportResult:
     """The work of a verification so far. `manifest` is None until it was read, which is last.
 
     `signed` is the number of events that the checkpoints cover which a given key signed, or one that the log records.
-    `erased` is the number of events without a content: their streams were erased before the export.
+    `erased` is the number of events without a content: their streams were erased before the export. `unexplained` is
+    the number of their streams of which an export of a part does not say that they were erased.
     """
 
     files: int = 0
@@ -41,6 +42,7 @@ class ExportResult:
     blobs: int = 0
     signed: int = 0
     erased: int = 0
+    unexplained: int = 0
     manifest: Manifest | None = None
     faults: list[str] = field(default_factory=list)
 
@@ -68,6 +70,9 @@ class ExportCheck:
         self._runs: list[LeafRun] = []
         self._gaps: list[str] = []
         self._created: dict[str, FileCreated] = {}
+        # The streams with events without a content, and those that the export says were erased.
+        self._emptied: dict[str, None] = {}
+        self._erased: set[str] = set()
         self._projects: set[str] = set()
         self._files: set[str] = set()
         self._blob: _BlobCheck | None = None
@@ -109,6 +114,7 @@ class ExportCheck:
         result.signed = self._log.signed
         self._check_places(manifest)
         self._check_scope(manifest)
+        self._check_erased(manifest)
         if manifest.scope.since is None:
             for gap in self._gaps:
                 result.report(gap)
@@ -145,6 +151,7 @@ class ExportCheck:
         self._projects.add(envelope.project_id)
         if event.content is None:
             self.result.erased += 1
+            self._emptied[envelope.stream_id] = None
         elif leaves.commit(event.content) != event.commitment:
             return "the content was changed"
         try:
@@ -175,6 +182,8 @@ class ExportCheck:
             self._files.add(event.envelope.stream_id)
         elif isinstance(found, EpochBegun) and found.kept_origin is not None:
             self._log.kept[found.kept_origin] = found
+        elif isinstance(found, StreamsErased):
+            self._erased.update(stream.stream_id for stream in found.streams)
         elif isinstance(found, LogKeyUsed):
             with suppress(FormatError):
                 self._log.recorded.append(VerifierKey.parse(found.verifier_key))
@@ -227,6 +236,17 @@ class ExportCheck:
         total = sum(epoch.size for epoch in manifest.epochs)
         if manifest.scope.is_all and count != total:
             self.result.report(f"the export has {count} of the {total} events of the log")
+
+    def _check_erased(self, manifest: Manifest) -> None:
+        """Checks that each stream without contents was erased, if the export has the events that would say so."""
+        unexplained = [stream_id for stream_id in self._emptied if stream_id not in self._erased]
+        if not manifest.scope.is_all:
+            self.result.unexplained = len(unexplained)
+            return
+        for stream_id in unexplained:
+            self.result.report(
+                f"{stream_id}: contents are missing, and no event of the export says that they were erased"
+            )
 
     def _check_scope(self, manifest: Manifest) -> None:
         """Checks that no event is of another project or thread than those of the scope."""

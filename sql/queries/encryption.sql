@@ -74,12 +74,13 @@ WHERE stream_keys.stream_id = new.stream_id AND stream_keys.key_id = new.key_id 
 
 -- name: plain_rows
 -- Of the tables whose rows belong to no stream; $1 is the beginning of a sealed value. A declared fan-out, of the
--- command line.
+-- command line. The answers of requests for erased objects have no text (`answer_missing`).
 SELECT (SELECT count(*) FROM signing_keys WHERE substr(secret, 1, length($1::bytea)) <> $1)
     + (SELECT count(*) FROM webhook_work WHERE substr(secret, 1, length($1::bytea)) <> $1)
     + (
         SELECT count(*) FROM idempotency_keys
         WHERE status IS NOT NULL AND (headers IS NOT NULL OR substr(content, 1, length($1::bytea)) <> $1)
+          AND NOT (status = 404 AND headers::text = '{"Content-Type": "application/json; charset=utf-8"}')
     ) AS rows;
 
 -- name: plain_signing_keys
@@ -109,6 +110,7 @@ UPDATE webhook_work SET secret = $2, last_error = $3, replaced_secrets = $4 WHER
 SELECT token, content, COALESCE(sealed_headers, convert_to(headers::text, 'UTF8')) AS sealed_headers
 FROM idempotency_keys
 WHERE status IS NOT NULL AND (headers IS NOT NULL OR substr(content, 1, length($1::bytea)) <> $1)
+  AND NOT (status = 404 AND headers::text = '{"Content-Type": "application/json; charset=utf-8"}')
 ORDER BY token
 LIMIT $2
 FOR UPDATE;

@@ -14,6 +14,7 @@ from service.audit.verification import Scope, verify_installation
 from service.database import connect
 from service.erasure import eraser
 from service.erasure.forget_list import ForgetList
+from service.replay.encryption_sweep import count_plain_rows
 from sql.connection import Connection
 from tests.client import Client
 from tests.clock import WallClock
@@ -93,6 +94,7 @@ async def test_nothing_is_left_of_deleted_objects(url: str, model: ScriptedServe
         # A repeated request does not bring the object back.
         again = await client.call("POST", thread, changes_of_thread(), headers={"Idempotency-Key": "modify"})
         assert again.error[:2] == (404, f"No thread found with id '{made['thread']}'.")
+        assert await count_plain_rows(db) == 0
         # The past is erased too, and says so.
         for path in (thread, f"{thread}/messages", f"{thread}/runs/{made['run']}"):
             answer = await client.call("GET", path, at="3")

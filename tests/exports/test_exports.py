@@ -377,6 +377,7 @@ FORGERIES: dict[str, tuple[Callable[[list[dict[str, Any]]], object], str]] = {
     "another actor": (lambda lines: lines[-1].update(actor="key:key_other"), "the envelope was changed"),
     "another index": (lambda lines: lines[-1].update(index=10**9), "the tile for the event at the index"),
     "no text": (lambda lines: lines[-1].update(content=None), "a line is no event"),
+    "taken out": (lambda lines: lines[-1].update(content=None, salt=None), "no event of the export says"),
     "a wide version": (lambda lines: lines[-1].update(version=2**70), "the envelope was changed|no event"),
 }
 

@@ -1,4 +1,4 @@
-"""Key epochs: data keys are wrapped again and old keys are destroyed, at whatever step a process dies."""
+"""Epochs of key-encryption keys: what they wrap is wrapped again, old ones are destroyed, also if a process dies."""
 
 from __future__ import annotations
 
