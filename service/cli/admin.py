@@ -143,6 +143,16 @@ async def open_owner_connection(
         yield db, source, keys
 
 
+@asynccontextmanager
+async def open_owner_url(settings: Settings) -> AsyncIterator[str]:
+    """Yields the URL of the database for the owner of its tables. Raises as `open_database`."""
+    async with AsyncExitStack() as stack:
+        given = settings.database_url
+        url = given.get_secret_value() if given is not None else (await _embedded_urls(settings, stack)).owner
+        await check_migrated(url)
+        yield url
+
+
 async def create_project(writer: Writer, name: str, *, ids: IdSource) -> str:
     """Creates a project and returns its id. Raises Rejection if another project has the name."""
     return (await Organization(writer).create_project(Origin(DEFAULT_PROJECT, actor()), name, ids=ids)).id

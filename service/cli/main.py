@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from service.cli import (
     audit,
+    backup,
     encryption,
     export,
     fork,
@@ -57,6 +58,8 @@ app.add_typer(sandbox.app, name="sandbox")
 app.add_typer(webhooks.webhooks, name="webhooks")
 app.add_typer(threads.threads, name="threads")
 app.add_typer(runs.runs, name="runs")
+app.command()(backup.backup)
+app.command()(backup.restore)
 app.command()(export.export)
 app.command()(fork.fork)
 app.command()(reindex.reindex)

@@ -38,6 +38,7 @@ FAN_OUTS: Mapping[str, Sequence[str]] = {
         "audit_feed.page_newest",
         "erasures.deletions",
         "exports.page",
+        "backups.oldest_epoch",
         "exports.created_files",
         "log_tree.entries",
         "log_tree.event_at",
