@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from events.leaves import StoredEvent
-from projections.row_store import StreamRows
 from service.audit.faults import Fault
 from service.audit.ranges import PendingAppend
 from service.audit.stream_check import StreamCheck
-from service.audit.view_check import compare_views
+from service.audit.view_check import compare_views, fold_deletions
 from sql import queries
 from sql.connection import Connection
 
@@ -69,10 +68,11 @@ async def check_batch(db: Connection, stream_ids: Sequence[str]) -> BatchResult:
         # The views of a stream whose events were changed follow from nothing, and those of an erased one from nothing
         # but its deletion.
         sound = [check for check in checks.values() if not check.has_faults]
-        for check in sound:
-            if check.is_erased and check.has_no_rows:
-                check.rows = StreamRows()
-        faults = await compare_views(db, [check for check in sound if not check.is_erased or check.has_no_rows])
+        lost = await fold_deletions(db, [check for check in sound if check.is_erased and check.is_deleted])
+        compared = [check for check in sound if check.stream_id not in {fault.stream_id for fault in lost}]
+        faults = lost + await compare_views(
+            db, [check for check in compared if not check.is_erased or check.is_deleted]
+        )
     faults = [*(fault for check in checks.values() for fault in check.faults), *faults]
     erased = [(id, key_id) for id, check in checks.items() for key_id in sorted(check.erased_keys)]
     return BatchResult(sum(check.events for check in checks.values()), waiting, faults, erased)

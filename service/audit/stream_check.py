@@ -6,15 +6,19 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from events import codec, leaves
 from events.actors import parse_actor
 from events.envelope import RecordedEvent
 from events.leaves import SALT_BYTES, StoredEvent
 from events.streams import STREAM_TYPES
+from projections.erasures import DELETIONS
 from projections.row_store import StreamRows
 from projections.views import row_operations
 from service.audit.faults import Fault
 from service.audit.ranges import LEAF_BYTES, PendingAppend
+from sql.row_operations import RowOperation
 from sql.seals import is_sealed, key_id_of
 
 # Missing events that a gap reports one by one.
@@ -76,9 +80,19 @@ class StreamCheck:
         return bool(self.faults)
 
     @property
-    def has_no_rows(self) -> bool:
-        """Whether the stream ends with the deletion of a thread, which leaves no row of a view."""
-        return self._last is not None and self._last.type == "thread.deleted"
+    def is_deleted(self) -> bool:
+        """Whether the stream ends with the deletion of its object."""
+        return self._last is not None and self._last.type in DELETIONS
+
+    def deletion_operations(self) -> list[RowOperation]:
+        """Returns the operations on rows of the deletion that the stream ends with (`is_deleted`).
+
+        Its content may be erased. It has nothing but its type, which the envelope has too.
+        """
+        assert self._last is not None
+        assert self._type is not None
+        content = orjson.dumps({"type": self._last.type})
+        return row_operations(self._type, [_record(self._last, content)], self._type.initial(self.stream_id))
 
     def add(self, event: StoredEvent) -> None:
         """Checks the next event."""
@@ -218,17 +232,7 @@ class StreamCheck:
     def _fold(self, event: StoredEvent) -> None:
         assert self._type is not None
         try:
-            recorded: RecordedEvent[Any] = RecordedEvent(
-                stream_id=event.stream_id,
-                version=event.version,
-                at=event.at,
-                event=codec.load(event.content[SALT_BYTES:], event.schema_version),
-                project_id=event.project_id,
-                actor=parse_actor(event.actor),
-                request_id=event.request_id,
-                cause=event.cause,
-                client=event.client,
-            )
+            recorded = _record(event, event.content[SALT_BYTES:])
             if not self._page:
                 self._before = self._state
             self._state = self._type.evolve(self._state, recorded)
@@ -250,3 +254,17 @@ class StreamCheck:
 
     def _report(self, version: int | None, text: str) -> None:
         self.faults.append(Fault(self.stream_id, version, text))
+
+
+def _record(event: StoredEvent, content: bytes) -> RecordedEvent[Any]:
+    return RecordedEvent(
+        stream_id=event.stream_id,
+        version=event.version,
+        at=event.at,
+        event=codec.load(content, event.schema_version),
+        project_id=event.project_id,
+        actor=parse_actor(event.actor),
+        request_id=event.request_id,
+        cause=event.cause,
+        client=event.client,
+    )

@@ -11,16 +11,48 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from projections import generations
+from projections.row_store import StreamRows
 from projections.row_store.tables import PRIMARY_KEYS
 from projections.views import TABLES
 from service.audit.faults import Fault
 from service.audit.stream_check import StreamCheck
 from sql import queries
 from sql.connection import Connection
+from sql.row_operations import RowMissing
 
 _SQL = queries("verify")
 _ROWS = queries("rebuild")
 _Rows = dict[tuple[Any, ...], dict[str, Any]]
+
+
+async def fold_deletions(db: Connection, checks: Sequence[StreamCheck]) -> list[Fault]:
+    """Gives each check the rows that the deletion at the end of its stream leaves; its other events are erased.
+
+    A deletion changes rows that are as it left them in no way. So it is applied to the rows of the views: one that was
+    put back or changed since becomes another. Returns a fault for each stream that lacks a row.
+    """
+    rows = {check.stream_id: StreamRows() for check in checks}
+    for table, ids in _streams_by_table(checks).items():
+        for record in await db.fetch(_ROWS[f"rows_{table}"], ids):
+            row = dict(record)
+            rows[row[PRIMARY_KEYS[table][0]]].tables.insert(table, row)
+    faults = list[Fault]()
+    for check in checks:
+        check.rows = rows[check.stream_id]
+        try:
+            check.rows.apply(check.deletion_operations())
+        except RowMissing as error:
+            faults.append(Fault(check.stream_id, None, f"a row of the deleted object was removed: {error}"))
+    return faults
+
+
+def _streams_by_table(checks: Iterable[StreamCheck]) -> dict[str, list[str]]:
+    found: defaultdict[str, list[str]] = defaultdict(list)
+    for check in checks:
+        type = check.stream_type
+        for table in () if type is None else (*TABLES[type], *generations.live_tables(type)):
+            found[table].append(check.stream_id)
+    return found
 
 
 async def compare_views(db: Connection, checks: Iterable[StreamCheck]) -> list[Fault]:
@@ -30,15 +62,11 @@ async def compare_views(db: Connection, checks: Iterable[StreamCheck]) -> list[F
     """
     if generations.GENERATIONS:
         await generations.load_states(db)
-    folds: defaultdict[str, list[StreamCheck]] = defaultdict(list)
-    for check in checks:
-        type = check.stream_type
-        for table in () if type is None else (*TABLES[type], *generations.live_tables(type)):
-            folds[table].append(check)
+    by_id = {check.stream_id: check for check in checks}
     faults: list[Fault] = []
-    for table, owners in folds.items():
-        rebuilt = {key: row for check in owners for key, row in check.rows.tables[table].items()}
-        served = await db.fetch(_ROWS[f"rows_{table}"], [check.stream_id for check in owners])
+    for table, ids in _streams_by_table(by_id.values()).items():
+        rebuilt = {key: row for id in ids for key, row in by_id[id].rows.tables[table].items()}
+        served = await db.fetch(_ROWS[f"rows_{table}"], ids)
         await _normalize(db, rebuilt)
         faults += _compare_rows(table, served, rebuilt)
     return faults

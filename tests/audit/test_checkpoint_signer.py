@@ -73,7 +73,7 @@ class Process:
         return await self.signer.check_health()
 
 
-async def latest(db: Connection, key: LocalSigner = FIRST) -> Checkpoint:
+async def latest(db: Connection, key: Signer = FIRST) -> Checkpoint:
     """The newest checkpoint, verified: its signature, and its root against the tree of the log."""
     row = await db.fetchrow("SELECT epoch, size, note FROM log_latest")
     assert row is not None

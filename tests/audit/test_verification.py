@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import asyncpg
 import pytest
@@ -17,15 +18,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import sql
 from events.actors import ProcessActor
+from events.assistant import DeleteAssistant
 from events.clients import ClientFacts, commit_client, seal_client
 from events.envelope import Origin
 from events.errors import DomainError
-from events.file import CreateFile
+from events.file import CreateFile, DeleteFile
 from events.installation import INSTALLATION_ID, INSTALLATION_PROJECT, CreateInstallation, UseLogKey
 from events.project import CreateProject
-from events.streams import FILE, INSTALLATION, PROJECT, VECTOR_STORE
+from events.streams import ASSISTANT, FILE, INSTALLATION, PROJECT, VECTOR_STORE, WEBHOOK_ENDPOINT
 from events.thread.commands import DeleteThread
-from events.vector_store.commands import CreateStore, NewFile
+from events.vector_store.commands import CreateStore, DeleteStore, NewFile
+from events.webhook_endpoint import CreateEndpoint, DeleteEndpoint
 from projections.rebuild import rebuild
 from projections.views import TABLES
 from service.audit import log_check, verification
@@ -615,6 +618,45 @@ async def test_a_row_of_a_thread_whose_key_was_destroyed(pool: Pool, filled: Con
     assert all(
         re.fullmatch(r"thread_1: the row \w+ of messages was inserted: no event leads to it", line) for line in found
     )
+
+
+@pytest.mark.slow
+async def test_rows_of_other_objects_whose_keys_were_destroyed(
+    pool: Pool, filled: Connection, database_url: str
+) -> None:
+    """A row that is put back for a deleted object, or changed back, is named, for each kind that is erased."""
+    write = writer(pool)
+    store = CreateStore("guides", None, {}, None, "model", [NewFile("file-1", "a.txt", 9, {}, None)])
+    await write.write(VECTOR_STORE, ORIGIN, "vs_1", store)
+    await write.write(
+        WEBHOOK_ENDPOINT, ORIGIN, "we_1", CreateEndpoint("https://example.com/", None, ("run.completed",))
+    )
+    streams: tuple[tuple[str, Any, Any, tuple[str, ...]], ...] = (
+        ("asst_1", ASSISTANT, DeleteAssistant(), ("assistants", "metadata_pairs")),
+        ("file-1", FILE, DeleteFile(), ("files",)),
+        ("vs_1", VECTOR_STORE, DeleteStore(), ("vector_stores", "vector_store_files")),
+        ("we_1", WEBHOOK_ENDPOINT, DeleteEndpoint(), ("webhook_endpoints",)),
+    )
+    kept = {}
+    for id, stream_type, delete, tables in streams:
+        for table in tables:
+            kept[id, table] = [tuple(row.values()) for row in await filled.fetch(f"SELECT * FROM {table}")]
+        await write.write(stream_type, ORIGIN, id, delete)
+    await seal_all(filled)
+    await filled.execute(
+        r"UPDATE events SET content = '\x0045547365616c01'::bytea || content WHERE stream_id = ANY ($1)",
+        [id for id, *_ in streams],
+    )
+    before = await verify(database_url)
+    assert [line for line in before if "the row" in line] == []
+    for (_, table), rows in kept.items():
+        await filled.execute(f"DELETE FROM {table}")
+        await filled.copy_records_to_table(table, records=rows)
+    found = set(await verify(database_url)) - set(before)
+    assert {(line.split(":")[0], line.split(" of ")[1].split()[0]) for line in found} == set(kept)
+    await filled.execute("DELETE FROM assistants; DELETE FROM files; DELETE FROM vector_stores")
+    removed = {line.split(":")[0] for line in await verify(database_url) if "deleted object was removed" in line}
+    assert removed == {"asst_1", "file-1", "vs_1"}
 
 
 def test_every_table_is_verified_or_named_as_not_covered() -> None:
