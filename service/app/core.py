@@ -36,6 +36,7 @@ from service.secrets.encryption import prepare_encryption, read_keys
 from service.settings import Settings
 from service.storage.base import Blobs, StorageError
 from service.storage.factory import open_blobs
+from service.storage.sealed_blobs import SealedBlobs
 from service.system import RandomIds
 from service.tasks.background import background
 from service.telemetry.lifespan import Instruments, telemetry_lifespan
@@ -131,7 +132,7 @@ async def open_core(
         signer=signer,
         targets=targets,
         attesters=attesters,
-        blobs=blobs,
+        blobs=SealedBlobs(blobs, pool.acquire),
         model=model,
         pool=pool,
         replica=replica,

@@ -9,7 +9,7 @@ from events import codec, leaves
 from events.file import FileCreated
 from events.upload import UploadPartAdded
 from service.audit.faults import Fault
-from service.storage.base import BlobMissing, Blobs, StorageError, StoredBlob
+from service.storage.base import BlobBroken, BlobMissing, Blobs, StorageError, StoredBlob
 from service.storage.checked_read import KnownBlob
 from service.storage.segments import SEGMENT, SegmentHasher, load_hashes
 from sql import queries
@@ -75,6 +75,8 @@ async def _compare(blobs: Blobs, blob: KnownBlob, on_file: Callable[[int], None]
             hasher.update(chunk)
     except BlobMissing:
         return f"the bytes of the file are missing: {blob.key}"
+    except BlobBroken as error:
+        return f"the bytes of the file were changed: {blob.key}, {error}"
     except StorageError as error:
         return f"the bytes of the file cannot be read: {error}"
     found = hasher.finish()

@@ -9,6 +9,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,6 +29,7 @@ from service.child_process import worker_context
 from service.database import connect
 from service.secrets.key_ring import RING
 from service.storage.base import Blobs
+from service.storage.sealed_blobs import SealedBlobs
 from sql import queries
 from sql.connection import Connection
 
@@ -115,7 +117,8 @@ async def verify_installation(
                 progress.files += 1
                 on_progress(progress)
 
-            progress.faults += await check_blobs(db, blobs, scope.stream_id, count)
+            sealed = SealedBlobs(blobs, lambda: nullcontext(db))
+            progress.faults += await check_blobs(db, sealed, scope.stream_id, count)
     finally:
         await db.close()
     return progress

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +16,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from service.secrets.encryption import EncryptionState, KeyEpoch
+    from service.storage.sealed_blobs import SealedBlobs
+    from sql.connection import Connection
 
 encryption = typer.Typer(no_args_is_help=True, help="Encryption of the database: status, enable, rotate.")
 
@@ -33,7 +37,9 @@ def show_status(data_dir: DataDirOption = None) -> None:
         async with admin.open_database(settings) as url:
             db = await connect(url)
             try:
-                _print_state(await read_state(db), await count_plain_rows(db))
+                state = await read_state(db)
+                blobs = await _count_blobs(settings, db) if state.is_encrypted else 0
+                _print_state(state, await count_plain_rows(db), blobs)
                 _print_epochs(await read_epochs(db))
             finally:
                 await db.close()
@@ -51,6 +57,7 @@ def enable(data_dir: DataDirOption = None) -> None:
 
     async def work() -> None:
         from service.cli import admin
+        from service.files.blob_sealing import encrypt_blobs
         from service.replay.encryption_sweep import count_plain_rows, encrypt_rows, encrypt_streams
         from service.secrets.encryption import begin_encryption, read_state
 
@@ -68,7 +75,11 @@ def enable(data_dir: DataDirOption = None) -> None:
                 task = progress.add_task("Rows", total=await count_plain_rows(db))
                 async for done in encrypt_rows(db):
                     progress.advance(task, done)
-            _print_state(await read_state(db), await count_plain_rows(db))
+            with _progress("Files") as progress:
+                task = progress.add_task("Files", total=await _count_blobs(settings, db))
+                async for done in encrypt_blobs(_open_blobs(settings, db), _soon()):
+                    progress.advance(task, done)
+            _print_state(await read_state(db), await count_plain_rows(db), await _count_blobs(settings, db))
         say("Older rows stay on the disk until Postgres reuses their place: VACUUM FULL writes new tables.")
 
     run(work())
@@ -96,7 +107,7 @@ def rotate(data_dir: DataDirOption = None) -> None:
                 task = progress.add_task("Keys", total=(await read_state(db)).older_keys)
                 async for done in wrap_again(db):
                     progress.advance(task, done)
-            _print_state(await read_state(db), await count_plain_rows(db))
+            _print_state(await read_state(db), await count_plain_rows(db), await _count_blobs(settings, db))
             if source.is_own_file:
                 say(f"Copy {source.path}: without it, nothing can be read.")
 
@@ -109,13 +120,40 @@ def _progress(name: str) -> Progress:
     return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _print_state(state: EncryptionState, plain_rows: int) -> None:
+def _open_blobs(settings: Settings, db: Connection) -> SealedBlobs:
+    """Returns the blob store of the settings. Raises CommandError."""
+    from service.embedded.data_dir import default_data_dir
+    from service.errors import CommandError
+    from service.storage.base import StorageError
+    from service.storage.factory import open_blobs
+    from service.storage.sealed_blobs import SealedBlobs
+
+    home = (settings.data_dir or default_data_dir()).expanduser().absolute()
+    try:
+        return SealedBlobs(open_blobs(settings.blobs, home / "blobs"), lambda: nullcontext(db))
+    except StorageError as error:
+        raise CommandError(str(error)) from None
+
+
+async def _count_blobs(settings: Settings, db: Connection) -> int:
+    from service.files.blob_sealing import count_plain_blobs
+
+    return await count_plain_blobs(_open_blobs(settings, db), _soon())
+
+
+def _soon() -> datetime:
+    """Returns a moment after the last write of every blob, also if the clock of a blob store is ahead of ours."""
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+def _print_state(state: EncryptionState, plain_rows: int, plain_blobs: int) -> None:
     if not state.is_encrypted:
         typer.echo("The database is not encrypted.")
         return
     typer.echo(f"The database is encrypted since epoch {state.epoch} by the key {state.key_id}.")
     typer.echo(f"{state.plain_streams} streams have plain events.")
     typer.echo(f"{plain_rows} secrets and stored answers are plain.")
+    typer.echo(f"{plain_blobs} files in the blob store are plain.")
     typer.echo(f"{state.older_keys} keys of streams are wrapped by an older key.")
 
 

@@ -55,6 +55,7 @@ def export(
         from service.exports.layout import ExportScope
         from service.storage.base import StorageError
         from service.storage.factory import open_blobs
+        from service.storage.sealed_blobs import SealedBlobs
 
         settings = Settings.load(data_dir=data_dir)
         home = (settings.data_dir or default_data_dir()).expanduser().absolute()
@@ -67,9 +68,10 @@ def export(
                 has_files=with_files,
             )
             try:
-                blobs = open_blobs(settings.blobs, home / "blobs") if with_files else None
+                store = open_blobs(settings.blobs, home / "blobs") if with_files else None
             except StorageError as error:
                 raise CommandError(str(error)) from None
+            blobs = None if store is None else SealedBlobs(store, writer.pool.acquire)
             key_path = home / "audit" / "log.vkey"
             log_key = key_path.read_text().strip() if key_path.exists() else None
             progress = await _export(writer, blobs, output, scope=scope, passphrase=passphrase, log_key=log_key)

@@ -80,6 +80,7 @@ async def _import(
     from service.imports.export_importer import ExportImporter
     from service.imports.export_plan import plan_import, read_export
     from service.storage.factory import open_blobs
+    from service.storage.sealed_blobs import SealedBlobs
     from service.system import RandomIds
 
     ids, report = RandomIds(), _Report()
@@ -100,7 +101,7 @@ async def _import(
                 await check_blob_marker(writer.pool, blobs, place=where, new_marker=ids.token(16))
                 importer = ExportImporter(
                     writer,
-                    blobs,
+                    SealedBlobs(blobs, writer.pool.acquire),
                     spool,
                     origin=Origin(INSTALLATION_PROJECT, actor()),
                     import_id=ids.new("import"),

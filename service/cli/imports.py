@@ -105,6 +105,7 @@ async def _import(
     from service.search.factory import open_search_engine
     from service.settings import Settings
     from service.storage.factory import open_blobs
+    from service.storage.sealed_blobs import SealedBlobs
     from service.system import RandomIds
 
     settings, ids = Settings.load(data_dir=data_dir), RandomIds()
@@ -127,7 +128,7 @@ async def _import(
         try:
             importer = ObjectImporter(
                 writer,
-                blobs,
+                SealedBlobs(blobs, writer.pool.acquire),
                 Origin(await admin.project_id_of(writer.pool, project), admin.actor()),
                 source=source,
                 files=FileBytes(files),

@@ -24,6 +24,10 @@ class BlobMissing(Exception):
     """There are no bytes under the key."""
 
 
+class BlobBroken(Exception):
+    """Encrypted bytes under the key were changed, moved or cut off."""
+
+
 class StorageError(Exception):
     """The blob store fails: no space, no access, or no connection."""
 

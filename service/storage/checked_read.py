@@ -9,7 +9,7 @@ from hashlib import sha256
 
 import structlog
 
-from service.storage.base import Blobs
+from service.storage.base import BlobBroken, Blobs
 from service.storage.segments import SEGMENT, SegmentHasher, load_hashes
 
 log = structlog.get_logger()
@@ -48,11 +48,12 @@ async def read_checked(
     elif (start, stop) == (0, blob.size):
         pieces = _read_whole(blobs, blob)
     else:
-        async for _ in _read_whole(blobs, blob):
-            pass
-        pieces = blobs.read(blob.key, start, stop)
-    async for piece in pieces:
-        yield piece
+        pieces = _read_part(blobs, blob, start, stop)
+    try:
+        async for piece in pieces:
+            yield piece
+    except BlobBroken as error:
+        raise _change(blob, str(error)) from error
 
 
 async def _read_segments(
@@ -74,6 +75,13 @@ async def _read_segments(
         raise _change(blob, f"segment {number + 1} of {len(hashes)}")
     if held:
         yield held
+
+
+async def _read_part(blobs: Blobs, blob: KnownBlob, start: int, stop: int) -> AsyncIterator[bytes]:
+    async for _ in _read_whole(blobs, blob):
+        pass
+    async for piece in blobs.read(blob.key, start, stop):
+        yield piece
 
 
 async def _read_whole(blobs: Blobs, blob: KnownBlob) -> AsyncIterator[bytes]:

@@ -12,5 +12,8 @@ SELECT stream_id, stream_keys.key_id, wrapped, encryption_epochs.key_id AS wrapp
 FROM stream_keys JOIN encryption_epochs USING (epoch)
 WHERE stream_id = ANY ($1::text[]);
 
+-- name: delete_blob_keys (the keys of blobs that are deleted)
+DELETE FROM stream_keys WHERE stream_id = ANY ($1::text[]);
+
 -- name: add (a key of the installation, unless there is one)
 INSERT INTO stream_keys (stream_id, key_id, epoch, wrapped) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;

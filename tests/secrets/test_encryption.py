@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from projections.webhooks import Delivery
 from service.audit.verification import Scope, verify_installation
 from service.database import connect, open_pool
 from service.errors import CommandError, StartupError
+from service.files.blob_sealing import count_plain_blobs, encrypt_blobs
 from service.replay.encryption_sweep import count_plain_rows, encrypt_rows, encrypt_streams
 from service.secrets.encryption import (
     begin_encryption,
@@ -28,18 +31,21 @@ from service.secrets.encryption import (
 from service.secrets.key_ring import KeyMissing, KeyRing, id_of, new_secret
 from service.secrets.key_source import EncryptionKeySource, add_key, load_keys, parse_keys
 from service.secrets.stream_keys import StreamKeys
+from service.storage.folder import FolderBlobs
+from service.storage.sealed_blobs import SealedBlobs, name_of
 from sql.connection import Connection
 from sql.seals import SealBroken, is_sealed
 from tests.client import Client
-from tests.clock import WallClock
+from tests.clock import CLOCK, WallClock
 from tests.fake_search_engine import FakeSearchEngine
 from tests.fixtures.postgres import empty_database
 from tests.fixtures.server import serving
-from tests.http.files import upload
+from tests.http.files import download, upload
 from tests.http.helpers import assistant_with
 from tests.scripted import ScriptedServer, says
 
 CANARY = "Pelargonium-7731"
+TEXT = CANARY.encode() * 100_000
 # The tables that hold the canary in a plain installation, and are encrypted.
 TABLES = ("events", "streams", "threads", "messages", "runs", "steps", "assistants", "files")
 
@@ -231,6 +237,18 @@ async def test_an_installation_becomes_encrypted_while_a_server_runs(
         assert await tables_with_canary(db) == set()
         assert await count_plain_rows(db) == sum([done async for done in encrypt_rows(db)]) == 3
         assert await count_plain_rows(db) == 0
+        later, store = CLOCK.now() + timedelta(days=1), FolderBlobs(tmp_path / "blobs")
+        blobs = SealedBlobs(store, lambda: nullcontext(db))
+        late = await upload(client, TEXT)
+        assert TEXT not in b"".join(path.read_bytes() for path in (tmp_path / "blobs").iterdir()), "since the beginning"
+        assert await count_plain_blobs(blobs, later) == sum([done async for done in encrypt_blobs(blobs, later)]) == 1
+        assert await count_plain_blobs(blobs, later) == 0
+        assert (await download(client, file["id"]))[:2] == (200, b"Hello.")
+        assert (await download(client, late["id"]))[:2] == (200, TEXT)
+        assert (await verify_installation(url, store, Scope(processes=1), lambda _: None)).faults == []
+        await client.delete(f"/files/{late['id']}")
+        keys = "SELECT stream_id FROM stream_keys WHERE stream_id LIKE 'blob:%'"
+        assert [row["stream_id"] for row in await db.fetch(keys)] == [name_of(file["id"])]
         for row in await db.fetch("SELECT secret FROM signing_keys UNION ALL SELECT secret FROM webhook_work"):
             assert is_sealed(row["secret"])
         assert await webhooks.load_secrets(db, endpoint["id"]) == secrets

@@ -32,6 +32,9 @@ async def create_objects(client: Client) -> dict[str, str]:
     upload = await client.post("/uploads", _UPLOAD)
     project = await client.post("/organization/projects", {"name": f"Project {uuid.uuid4()}"})
     key = await client.post(f"/organization/projects/{project['id']}/api_keys", {"name": "Key"})
+    hold = await client.post(
+        "/organization/holds", {"project_id": project["id"], "reason": "A case", "metadata": {"case": "7"}}
+    )
     return {
         "assistant_id": assistant["id"],
         "thread_id": thread["id"],
@@ -52,6 +55,7 @@ async def create_objects(client: Client) -> dict[str, str]:
         "epoch": "1",
         "tile": "0/000",
         "stream_id": thread["id"],
+        "hold_id": hold["id"],
     }
 
 
