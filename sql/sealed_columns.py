@@ -121,6 +121,12 @@ class SealedResult:
     key: tuple[int | str, ...]
     columns: tuple[str, ...]
 
+    @property
+    def has_one_owner(self) -> bool:
+        """Whether all rows of a result belong to one stream or key: that of a parameter, or one in quotes."""
+        first = self.key[0]
+        return isinstance(first, int) or first.startswith("'")
+
     def owner(self, row: Mapping[str, Any], values: Sequence[Any]) -> str:
         """Returns the stream of a row, or its key of the installation. `values` are those of the parameters."""
         return str(key_part(self.key[0], row, values))

@@ -214,20 +214,29 @@ def open_rows(
     names = {name: place for place, name in enumerate(rows[0].keys())}
     owner_part, *other_parts = result.key
     columns = [(column, names[column]) for column in result.columns]
+    prefixes = dict[tuple[str, str], bytes]()
     opened: list[Mapping[str, Any]] = []
     for row, has_sealed in zip(rows, are_sealed, strict=True):
         if not has_sealed:
             opened.append(row)
             continue
         owner = key_part(owner_part, row, values)
-        end = b"".join([_part(key_part(part, row, values)) for part in other_parts])
+        end = b""
+        for part in other_parts:
+            end += _part(key_part(part, row, values))
         key = keys.get(owner)
         plain = list(row.values())
         for column, at in columns:
             value = plain[at]
-            if value is None:
+            if not value:  # null, or no patches
                 continue
-            data = b"" if key is None else _common_data(key.id, result.table, column, owner) + end
+            if key is None:
+                data = b""
+            else:
+                prefix = prefixes.get((owner, column))
+                if prefix is None:
+                    prefix = prefixes[owner, column] = _common_data(key.id, result.table, column, owner)
+                data = prefix + end
             if isinstance(value, list):
                 plain[at] = [_open(each, key, data, owner, is_lenient) if each is not None else None for each in value]
             else:

@@ -61,7 +61,10 @@ class SealedConnection(asyncpg.Connection):
         are_sealed = find_sealed(result, rows)
         if not any(are_sealed):
             return rows
-        streams = {result.owner(row, args) for row, has_sealed in zip(rows, are_sealed, strict=True) if has_sealed}
+        if result.has_one_owner:
+            streams = {result.owner(rows[0], args)}
+        else:
+            streams = {result.owner(row, args) for row, is_sealed in zip(rows, are_sealed, strict=True) if is_sealed}
         keys = await self.key_store.find(self, streams)
         try:
             return open_rows(result, rows, are_sealed, args, keys, is_lenient=self.is_lenient)
