@@ -53,6 +53,8 @@ NOT_RECORDED = {
     "/audit/log/epochs/{epoch}/tile/{tile}",
     "/v1/audit/events",
     "/v1/organization/audit_logs",
+    "/v1/audit/erasures/{stream_id}",
+    "/v1/audit/verification",
     "/v1/assistants/{assistant_id}/versions",
     "/v1/threads/{thread_id}/transcript",
     "/v1/audit/events/{stream_id}/{version}/proof",
