@@ -27,8 +27,9 @@ from service.settings import Settings
 FORMAT = "everthread-backup/1"
 MANIFEST = "backup.json"
 DATABASE, KEYS = "database.dump", "stream_keys.dump"
-# Tables whose rows are pieces of replies that are being written: a restored run makes them again.
-CACHES = ("live_deltas",)
+# Unlogged tables have pieces of replies that are being written, and the plain words of messages: a restored server makes
+# their rows again.
+NO_CACHES = "--no-unlogged-table-data"
 _UNFINISHED = ".unfinished"
 
 
@@ -118,7 +119,7 @@ async def _dump(url: str, home: Path, folder: Path) -> dict[str, object] | None:
             snapshot = await db.fetchval(sql["snapshot"])
             oldest = await db.fetchrow(sql["oldest_epoch"])
             common = ["--format=custom", f"--snapshot={snapshot}", f"--dbname={url}"]
-            left_out = [f"--exclude-table-data={table}" for table in ("stream_keys", *CACHES)]
+            left_out = [NO_CACHES, "--exclude-table-data=stream_keys"]
             say("Dumping the database.")
             await _run_program(home, "pg_dump", [*common, *left_out, f"--file={folder / DATABASE}"])
             only = ["--data-only", "--table=stream_keys"]

@@ -30,6 +30,11 @@ async def test_a_restored_backup_serves_the_same(home: Path) -> None:
         await check_marker(pool, data)
         for name in NAMES:
             await create_project(pool, name)
+        async with pool.acquire() as db:
+            await db.execute(
+                "INSERT INTO thread_words (thread_id, message_id, part, project_id, created_at, words)"
+                " VALUES ('thread_1', 'msg_1', 0, 'p', now(), 'plainword')"
+            )
     code, output, error = everthread("backup", str(folder), "--data-dir", str(data))
     assert (code, output) == (0, f"Backed up the database and 2 files to {folder}."), error
     dump = folder / "database.dump"
@@ -43,6 +48,8 @@ async def test_a_restored_backup_serves_the_same(home: Path) -> None:
     async with embedded_database(restored) as pool:
         await check_marker(pool, restored)
         assert await project_names(pool) == set(NAMES)
+        async with pool.acquire() as db:
+            assert await db.fetchval("SELECT count(*) FROM thread_words") == 0  # they are plain
     assert (restored / "blobs" / "one").read_bytes() == b"kept bytes"
     code, _, error = everthread("restore", str(folder), "--data-dir", str(restored))
     assert (code, error) == (1, f"everthread: {restored} has a database already: name an empty data directory.")
