@@ -11,7 +11,6 @@ import shutil
 import subprocess
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from hashlib import file_digest
 from pathlib import Path
 from typing import Annotated
@@ -27,8 +26,8 @@ from service.settings import Settings
 FORMAT = "everthread-backup/1"
 MANIFEST = "backup.json"
 DATABASE, KEYS = "database.dump", "stream_keys.dump"
-# Unlogged tables have pieces of replies that are being written, and the plain words of messages: a restored server makes
-# their rows again.
+# Unlogged tables have pieces of replies that are being written, and the plain words of messages: a restored server
+# makes their rows again.
 NO_CACHES = "--no-unlogged-table-data"
 _UNFINISHED = ".unfinished"
 
@@ -44,6 +43,7 @@ def backup(
 
     async def work() -> None:
         from service.cli import admin
+        from service.system import SystemClock
 
         settings, home = _settings(data_dir)
         logs.configure("warning")
@@ -58,7 +58,7 @@ def backup(
         if (home / "api_key").exists():
             shutil.copy2(home / "api_key", folder / "api_key")
         hashes = {name: _hash(folder / name) for name in (DATABASE, KEYS)}
-        made_at = datetime.now(UTC).isoformat()
+        made_at = SystemClock().now().isoformat()
         manifest = {"format": FORMAT, "made_at": made_at, "sha256": hashes, "oldest_key": oldest}
         (folder / MANIFEST).write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         typer.echo(f"Backed up the database and {copied:,} files to {folder}.")

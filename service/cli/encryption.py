@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import typer
@@ -143,7 +143,9 @@ async def _count_blobs(settings: Settings, db: Connection) -> int:
 
 def _soon() -> datetime:
     """Returns a moment after the last write of every blob, also if the clock of a blob store is ahead of ours."""
-    return datetime.now(UTC) + timedelta(days=1)
+    from service.system import SystemClock
+
+    return SystemClock().now() + timedelta(days=1)
 
 
 def _print_state(state: EncryptionState, plain_rows: int, plain_blobs: int) -> None:

@@ -106,7 +106,7 @@ class SealedBlobs:
 
     async def _add_key(self, key: str, sealing: StreamKey, values: tuple[object, ...]) -> None:
         async with self._acquire() as db:
-            await db.execute(_SQL["add"], *values)
+            await db.execute(_SQL["add"], *(value for value in values))
             if (store := key_store(db)) is not None:
                 store.keep(sealing)
 

@@ -140,10 +140,12 @@ async def test_the_scope_of_a_key_bounds_what_it_may_send(client: Client, pool: 
         "audit": {"audit"},
         "audit:content": {"read", "audit", "fork"},
     }
+    # It covers all projects, and this key belongs to one.
+    others = {"GET /v1/audit/verification"}
     async with await as_key(client, pool, scope=scope) as reader:
         reader.validate = False
         for route in ROUTES:
-            if route.path.startswith("/v1/") and not route.path.startswith("/v1/models"):
+            if route.name not in others and route.path.startswith("/v1/") and not route.path.startswith("/v1/models"):
                 path = re.sub(r"\{(\w+)[^}]*}", "x_1", route.path.removeprefix("/v1"))
                 answer = await reader.call(route.method, path)
                 assert (answer.status == 403) == (route.scope not in permitted[scope]), route.name

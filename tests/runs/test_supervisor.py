@@ -200,8 +200,8 @@ async def test_a_run_that_fails_while_the_database_is_away_is_failed_later(
     model = FakeModel(None, [RuntimeError("an error that nobody expects")])
     async with Process(database_url, model, make_writer=flaky_process("run.failed", when)) as process:
         await process.say("t1", "Hi")
-        await process.begin("t1")
         with capture_logs() as logs:
+            await process.begin("t1")
             await _wait_for_status(process, "failed")
         assert isinstance(process.writer, FlakyWriter)
         assert process.writer.happened == 1

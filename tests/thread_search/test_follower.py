@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from events.thread.commands import DeleteMessage, DeleteThread
-from projections import erasures, thread_words
+from projections import erasures, retention, thread_words
 from projections.metadata import NO_FILTER
 from projections.rows import Cursor
 from projections.thread_words import ThreadQuery
@@ -140,6 +140,7 @@ async def test_an_erasure_waits_for_the_index(pool: Pool, db: Connection) -> Non
     await seal(db)
     async with db.transaction():
         await erasures.follow(db, 100)
+    await retention.release(db, ["thread_1"])
     assert await erasures.claim_uncleared(db, 10, 60.0) == []
     await ThreadSearchFollower(pool).scan()
     assert [each.stream_id for each in await erasures.claim_uncleared(db, 10, 60.0)] == ["thread_1"]
