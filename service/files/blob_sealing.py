@@ -18,10 +18,11 @@ async def encrypt_blobs(blobs: SealedBlobs, until: datetime) -> AsyncIterator[in
     """
     async for key in _plain_blobs(blobs, until):
         try:
-            await blobs.seal(key)
+            is_sealed_now = await blobs.seal(key)
         except BlobMissing:  # it was deleted meanwhile
             continue
-        yield 1
+        if is_sealed_now:
+            yield 1
 
 
 async def count_plain_blobs(blobs: SealedBlobs, until: datetime) -> int:

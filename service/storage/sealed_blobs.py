@@ -91,13 +91,25 @@ class SealedBlobs:
             found = await _find(db, key)
         return found is None or found.id.hex() != key_id_of(head)
 
-    async def seal(self, key: str) -> None:
+    async def seal(self, key: str) -> bool:
         """Encrypts the plain bytes under a key that exists. Its key is stored first: the bytes are replaced at once.
 
-        Raises BlobMissing and StorageError.
+        Returns False, and changes nothing, if another process does so or has done so: two of them would replace the
+        bytes under different keys, of which one is stored. Raises BlobMissing and StorageError.
         """
         async with self._acquire() as db:
-            sealing, values = await _key_for_writing(db, key)
+            if not await db.fetchval(_SQL["try_lock_blob"], name_of(key)):
+                return False
+            try:
+                if not await self.is_plain(key):
+                    return False
+                await self._replace(db, key)
+            finally:
+                await db.fetchval(_SQL["unlock_blob"], name_of(key))
+        return True
+
+    async def _replace(self, db: Connection, key: str) -> None:
+        sealing, values = await _key_for_writing(db, key)
         assert sealing is not None
         if values is not None:
             await self._add_key(key, sealing, values)

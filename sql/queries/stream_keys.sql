@@ -17,3 +17,9 @@ DELETE FROM stream_keys WHERE stream_id = ANY ($1::text[]);
 
 -- name: add (a key of the installation, unless there is one)
 INSERT INTO stream_keys (stream_id, key_id, epoch, wrapped) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: try_lock_blob (of the process that encrypts the plain bytes of blob $1, until `unlock_blob`)
+SELECT pg_try_advisory_lock(hashtextextended($1, 0));
+
+-- name: unlock_blob
+SELECT pg_advisory_unlock(hashtextextended($1, 0));

@@ -175,3 +175,28 @@ async def test_blobs_from_before_are_read_and_encrypted(tmp_path: Path, db: Conn
         assert CANARY not in await read(store, key)
         assert await read(blobs, key) == content
         assert await read(over(store, db), key) == content
+
+
+async def test_two_commands_that_encrypt_the_same_blob_keep_its_bytes(
+    tmp_path: Path, db: Connection, database_url: str
+) -> None:
+    """Each command waits behind its choice of a key until the other one has made its own, unless it may not go on."""
+    store = FolderBlobs(tmp_path / "blobs")
+    await store.write("one", chunks(CANARY))
+    await encrypt(db, tmp_path)
+    other = await connect(database_url)
+    first, second = over(store, db), over(store, other)
+    add_key = SealedBlobs._add_key
+
+    async def seal_by_other(self: SealedBlobs, *values: Any) -> None:
+        if self is first:
+            await second.seal("one")
+        await add_key(self, *values)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SealedBlobs, "_add_key", seal_by_other)
+        await first.seal("one")
+    await other.close()
+    assert await read(over(store, db), "one") == CANARY
+    assert not await over(store, db).seal("one")
+    assert await read(over(store, db), "one") == CANARY
