@@ -18,6 +18,7 @@ from service.database import Pool
 from service.retention.metadata_history import read_history
 from service.retention.rules import covers, kept_until, needs_metadata
 from sql.connection import Connection
+from sql.seals import ContentErased, SealBroken
 
 log = structlog.get_logger()
 
@@ -73,7 +74,13 @@ class Releaser:
         erasure = deletion.erasure
         if erasure.kind != "thread":
             return None
-        if await is_held(db, holds, erasure.project_id, erasure.stream_id):
+        try:
+            held = await is_held(db, holds, erasure.project_id, erasure.stream_id)
+        except (ContentErased, SealBroken, ValueError) as error:
+            # What it was is not known, so it is kept, and the others do not wait for it.
+            log.warning("metadata_unreadable", thread=erasure.stream_id, error=str(error))
+            held = True
+        if held:
             return REVIEW_EVERY_S
         remaining = (kept_until(policy, deletion.last_at) - self._clock.now()).total_seconds()
         return min(remaining, REVIEW_EVERY_S) if remaining > 0 else None

@@ -126,6 +126,19 @@ async def test_a_held_thread_is_gone_for_clients_and_kept_until_the_hold_ends(re
     assert await retained.faults() == []
 
 
+async def test_a_thread_with_unreadable_metadata_is_kept_alone(retained: Retained) -> None:
+    for id in ("thread_1", "thread_2"):
+        await make_thread(retained.write, id, "Hello.")
+    await retained.hold(metadata={"case": "7"})
+    await retained.fetch(
+        "UPDATE events SET content = substr(content, 1, 40) WHERE stream_id = 'thread_1' AND version = 1"
+    )
+    for id in ("thread_1", "thread_2"):
+        await retained.delete(id)
+    await retained.scan()
+    assert (await retained.has_key("thread_1"), await retained.has_key("thread_2")) == (True, False)
+
+
 async def test_what_a_hold_covers(retained: Retained) -> None:
     for number, metadata in enumerate(({"case": "7", "x": "y"}, {"case": "8"}, {"case": "7"}, {})):
         await make_thread(retained.write, f"thread_{number}", "Hello.")
