@@ -84,6 +84,9 @@ class IdleThreads:
             last_at = await retention.last_event_at(db, thread_id)
             if last_at is None or last_at >= since:
                 raise NotIdle(thread_id)
+            holds = await retention.active_holds(db, [project_id])
+            if holds and await is_held(db, holds, project_id, thread_id):
+                raise NotIdle(thread_id)
             return DeleteThread()
 
         try:

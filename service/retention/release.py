@@ -77,7 +77,7 @@ class Releaser:
         try:
             held = await is_held(db, holds, erasure.project_id, erasure.stream_id)
         except (ContentErased, SealBroken, ValueError) as error:
-            # What it was is not known, so it is kept, and the others do not wait for it.
+            # A hold may cover it, so it is kept. The other deletions do not wait for it.
             log.warning("metadata_unreadable", thread=erasure.stream_id, error=str(error))
             held = True
         if held:

@@ -223,6 +223,32 @@ async def test_idle_threads_are_deleted_and_held_and_used_ones_are_not(retained:
     assert [await retained.has_key(f"thread_{number}") for number in range(5)] == [False] * 3 + [True] * 2
 
 
+async def test_a_thread_that_is_held_meanwhile_stays(retained: Retained, monkeypatch: pytest.MonkeyPatch) -> None:
+    await make_thread(retained.write, "thread_1", "Hello.")
+    await retained.retention.set_policy(ORIGIN, Policy(PROJECT, idle_days=30))
+    retained.clock.skip(31 * DAY_S)
+    found = retention.idle_threads
+
+    async def then_hold(*arguments: Any) -> list[retention.IdleThread]:
+        page = await found(*arguments)
+        if page:
+            await retained.hold("thread_1")
+        return page
+
+    active, looks = retention.active_holds, 0
+
+    async def before_the_hold(db: Any, projects: Sequence[str]) -> list[Hold]:
+        nonlocal looks
+        looks += 1
+        return [] if looks == 1 else await active(db, projects)
+
+    monkeypatch.setattr(retention, "idle_threads", then_hold)
+    monkeypatch.setattr(retention, "active_holds", before_the_hold)
+    await retained.scan_idle()
+    assert looks > 1
+    assert await retained.exists("thread_1")
+
+
 async def test_a_thread_that_gets_a_message_meanwhile_stays(
     retained: Retained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
