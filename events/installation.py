@@ -219,23 +219,7 @@ Act = (
     | StreamsImported
     | ImportEnded
 )
-InstallationEvent = (
-    InstallationCreated
-    | EpochBegun
-    | LogKeyUsed
-    | ServerStarted
-    | TokenCreated
-    | AuditRead
-    | SignInsFailed
-    | ExportStarted
-    | ExportEnded
-    | StreamsErased
-    | RetentionEvent
-    | KeyEpochEvent
-    | ImportStarted
-    | StreamsImported
-    | ImportEnded
-)
+InstallationEvent = InstallationCreated | EpochBegun | LogKeyUsed | ServerStarted | Act
 
 
 @dataclass(frozen=True, slots=True)
